@@ -1,0 +1,1 @@
+"""Scripts: flags only. The code they call lives in `skilljax`."""

@@ -1,0 +1,30 @@
+"""Evaluation with exact coverage in three arms; one command per published number.
+
+  python -m experiments.evaluate --config=configs/household.py \
+      --policy=runs/rl/policy --workdir=runs/rl/eval
+"""
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from skilljax import assembly
+from skilljax.runs import evaluation
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "config file and variant")
+POLICY = flags.DEFINE_string("policy", None, "folder of the policy")
+WORKDIR = flags.DEFINE_string("workdir", None, "folder of the results")
+BANKS = flags.DEFINE_string("banks", None, "banks to start with, one file a scope")
+
+
+def main(_):
+  """Reads the flags and runs."""
+  settings = assembly.read_settings(CONFIG.value)
+  summary = evaluation.run(
+    settings, POLICY.value, WORKDIR.value, banks_folder=BANKS.value
+  )
+  print(summary["table"])
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "policy", "workdir"])
+  app.run(main)

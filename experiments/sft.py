@@ -1,0 +1,24 @@
+"""Cold start: demonstrations, tokenizer and supervised fine-tuning.
+
+python -m experiments.sft --config=configs/household.py --workdir=runs/cold
+"""
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from skilljax import assembly
+from skilljax.runs import cold_start
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "config file and variant")
+WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run")
+
+
+def main(_):
+  """Reads the flags and runs."""
+  policy = cold_start.run(assembly.read_settings(CONFIG.value), WORKDIR.value)
+  print(f"policy: {policy}")
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "workdir"])
+  app.run(main)

@@ -1,0 +1,1 @@
+"""skilljax: LLM agents that create, refine and select their own skills, in JAX."""

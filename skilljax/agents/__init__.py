@@ -1,0 +1,1 @@
+"""What the policy reads and writes: chat tokens, prompts, parsers."""

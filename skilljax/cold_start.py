@@ -1,0 +1,190 @@
+"""Cold start: scripted demonstrations, a tokenizer, and supervised fine-tuning.
+
+Demonstrations are played by the same runner as the policy's own episodes, with a scripted
+engine in place of the decoder. So prompts, masks and parsers are those of training.
+
+Must not know about: rewards, probes, the RL loop.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from skilljax.agents.prompts import PromptStyle
+from skilljax.data.demonstrations import Example
+from skilljax.data.packing import pack
+from skilljax.engine.scripted import ScriptedEngine
+from skilljax.envs.base import Env, Teacher
+from skilljax.learner import Learner, Params
+from skilljax.rollout.plan import EpisodeNode, Plan, Purpose
+from skilljax.rollout.runner import Runner
+from skilljax.skills import bank as bank_lib
+from skilljax.types import Task, Trajectory
+
+CHUNK = 512  # episodes per plan: bounds memory, changes nothing else
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ColdStartSettings:
+  """Config section `cold_start`.
+
+  Attributes:
+    episodes: demonstrations to play.
+    steps: optimiser steps of supervised fine-tuning.
+    tokenizer_episodes: episodes whose text trains the tokenizer.
+    vocab_size: of that tokenizer.
+    seed: of tasks, skills and batches.
+  """
+
+  episodes: int
+  steps: int
+  tokenizer_episodes: int = 400
+  vocab_size: int = 768
+  seed: int = 0
+
+  def __post_init__(self):
+    for name in ("episodes", "steps", "tokenizer_episodes"):
+      if self.__dict__[name] < 1:
+        raise ValueError(
+          f"{name}={self.__dict__[name]} must be >= 1 (config key cold_start.{name})"
+        )
+
+
+def sample_texts(
+  tasks: Sequence[Task],
+  *,
+  env: Env,
+  teacher: Teacher,
+  style: PromptStyle,
+  seed: int,
+) -> list[str]:
+  """Texts of scripted episodes, for training a tokenizer before there is one."""
+  texts = []
+  for index, task in enumerate(tasks):
+    agent = teacher.agent(task, seed + index)
+    answer = env.reset(task)
+    skills = style.render_skills(teacher.skills(task, seed + index))
+    prompt = style.task_prompt(answer, skills)
+    while not answer.ended:
+      reply = agent.reply(prompt)
+      texts += [prompt, reply]
+      answer = env.step(reply.partition("<action>")[2].partition("</action>")[0])
+      prompt = style.observation(answer)
+    prompt = style.review_prompt(task, answer.text, answer.success)
+    texts += [prompt, agent.reply(prompt)]
+  return texts
+
+
+def demonstrate(
+  tasks: Sequence[Task],
+  *,
+  runner: Runner,
+  teacher: Teacher,
+  num_slots: int,
+  max_len: int,
+  seed: int,
+  on_progress: Callable[[int], None] = lambda done: None,
+) -> list[Trajectory]:
+  """Plays one scripted episode with review per task; drops environment faults.
+
+  Args:
+    tasks: one per demonstration; repeats are fine, each gets its own skills.
+    runner: whose engine is replaced by the teacher's agents.
+    teacher: skills and agents.
+    num_slots: episodes at once.
+    max_len: longest episode in tokens, as the policy's engine will have it.
+    seed: of skills and agents.
+    on_progress: called with the number of finished episodes.
+  """
+  trajectories: list[Trajectory] = []
+  for start in range(0, len(tasks), CHUNK):
+    part = list(enumerate(tasks[start : start + CHUNK], start=start))
+    by_name = {f"d{index}": (index, task) for index, task in part}
+    engine = ScriptedEngine(
+      lambda name, by_name=by_name: teacher.agent(
+        by_name[name][1], seed + by_name[name][0]
+      ),
+      runner.tokenizer,
+      num_slots,
+      runner.chat.stop_ids[0],
+      max_len=max_len,
+    )
+    nodes = tuple(
+      EpisodeNode(
+        node_id=f"d{index}",
+        task=task,
+        chain=f"d{index}",
+        key=(Purpose.DEMONSTRATION, index),
+        review=True,
+      )
+      for index, task in part
+    )
+    banks = {
+      f"d{index}": bank_lib.from_skills(teacher.skills(task, seed + index))
+      for index, task in part
+    }
+    rollout = dataclasses.replace(runner, engine=engine).run(Plan(nodes), banks)
+    trajectories += [t for t in rollout.trajectories.values() if not t.fault]
+    on_progress(len(trajectories))
+  return trajectories
+
+
+def fine_tune(
+  params: Params,
+  examples: Sequence[Example],
+  *,
+  learner: Learner,
+  steps: int,
+  seed: int,
+  on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+) -> Params:
+  """Supervised fine-tuning on masked tokens.
+
+  Each step takes one micro-batch of packed rows; epochs are reshuffled and repacked.
+
+  Args:
+    params: the initial policy; not changed.
+    examples: demonstrations.
+    learner: optimiser and shapes; its `decay_steps` should equal `steps`.
+    steps: optimiser steps.
+    seed: of the order of examples.
+    on_step: called after each step with (step, metrics).
+  """
+  state = learner.init(params)
+  step, epoch = 0, 0
+  while step < steps:
+    for batch, num in _epoch(examples, learner, (seed, epoch)):
+      state, metrics = learner.imitate(state, batch, num_sequences=num)
+      step += 1
+      on_step(step, metrics)
+      if step == steps:
+        break
+    epoch += 1
+  return jax.block_until_ready(state.params)
+
+
+def _epoch(examples: Sequence[Example], learner: Learner, seed: tuple[int, int]):
+  """Yields single micro-batches of one epoch.
+
+  Examples are shuffled, cut into blocks, and each block is packed on its own, so that
+  batches mix lengths.
+  """
+  settings = learner.settings
+  order = np.random.default_rng(list(seed)).permutation(len(examples))
+  mean = np.mean([len(e.tokens) for e in examples])
+  per_batch = max(1, int(settings.rows_per_batch * (settings.row_len // max(mean, 1))))
+  block = per_batch * 8
+  for start in range(0, len(order), block):
+    members = [examples[int(i)] for i in order[start : start + block]]
+    zeros = [np.zeros(len(m.tokens), np.float32) for m in members]
+    packed = pack(
+      members,
+      zeros,
+      row_len=settings.row_len,
+      rows_per_batch=settings.rows_per_batch,
+    )
+    for m in np.random.default_rng([*seed, start]).permutation(packed.tokens.shape[0]):
+      part = jax.tree.map(lambda leaf, m=m: leaf[m : m + 1], packed)
+      yield part, len(members)

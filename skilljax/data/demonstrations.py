@@ -1,0 +1,163 @@
+"""Expert episodes for the cold start, stored as a TFDS dataset.
+
+An example is one trajectory: token ids, what is trained, whose turn it was, and how it was
+made (which skills the prompt held, what the review decided). Files are array_record, so
+neither building nor reading needs TensorFlow.
+
+Must not know about: which expert played, learners.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from skilljax.types import Role, Trajectory
+
+
+class Demonstrations(tfds.core.GeneratorBasedBuilder):
+  """TFDS builder over trajectories in memory; see `build` and `load`."""
+
+  VERSION = tfds.core.Version("1.0.0")
+  RELEASE_NOTES = {"1.0.0": "Tokens, masks, roles and how each episode was made."}
+
+  def __init__(self, *, trajectories: Sequence[Trajectory] = (), **kwargs: Any):
+    self._trajectories = trajectories
+    super().__init__(**kwargs)
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    per_token = {
+      "tokens": np.int32,
+      "loss_mask": np.bool_,
+      "role": np.int8,
+      "turn_index": np.int16,
+    }
+    text = tfds.features.Text()
+    return self.dataset_info_from_configs(
+      description="Scripted episodes with correct, missing and misleading skills.",
+      features=tfds.features.FeaturesDict(
+        {
+          **{
+            name: tfds.features.Tensor(shape=(None,), dtype=dtype)
+            for name, dtype in per_token.items()
+          },
+          "task": text,
+          "family": text,
+          "skill_block": text,
+          "edit_kind": text,
+          "success": np.bool_,
+        }
+      ),
+    )
+
+  def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+    return {"train": self._generate_examples()}
+
+  def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    for index, trajectory in enumerate(self._trajectories):
+      yield index, example_of(trajectory)
+
+
+def example_of(trajectory: Trajectory) -> dict[str, Any]:
+  """The stored form of one trajectory."""
+  return {
+    "tokens": trajectory.tokens,
+    "loss_mask": trajectory.loss_mask,
+    "role": trajectory.role,
+    "turn_index": trajectory.turn_index,
+    "task": trajectory.task.key,
+    "family": trajectory.task.family,
+    "skill_block": trajectory.skill_block,
+    "edit_kind": "" if trajectory.edit is None else trajectory.edit.kind,
+    "success": trajectory.success,
+  }
+
+
+def build(
+  folder: str | Path, trajectories: Sequence[Trajectory]
+) -> tfds.core.DatasetInfo:
+  """Writes a dataset; an existing one of the same version is left as it is.
+
+  Raises:
+    ValueError: no trajectories, or one whose environment failed.
+  """
+  if not trajectories:
+    raise ValueError("trajectories: a dataset needs at least one episode")
+  faulty = [t.episode_id for t in trajectories if t.fault]
+  if faulty:
+    raise ValueError(f"trajectories: {faulty[:3]} ended in an environment fault")
+  builder = Demonstrations(
+    trajectories=trajectories, data_dir=str(folder), file_format="array_record"
+  )
+  builder.download_and_prepare()
+  return builder.info
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Example:
+  """One stored episode, as the supervised learner sees it.
+
+  Attributes:
+    tokens: [T] int32.
+    loss_mask: [T] bool.
+    role: [T] int8.
+    behavior_logprobs: [T] float32, zeros: demonstrations have no sampler.
+    edit_kind: 'propose', 'update', 'keep' or ''.
+  """
+
+  tokens: np.ndarray
+  loss_mask: np.ndarray
+  role: np.ndarray
+  behavior_logprobs: np.ndarray
+  edit_kind: str
+
+
+def load(folder: str | Path) -> list[Example]:
+  """Reads every example of a dataset that `build` wrote.
+
+  Raises:
+    FileNotFoundError: no dataset there; names the folder and the command.
+  """
+  version = Path(folder) / "demonstrations" / str(Demonstrations.VERSION)
+  if not version.is_dir():
+    raise FileNotFoundError(
+      f"no demonstrations at {version}; build them with experiments/demonstrations.py"
+    )
+  source = tfds.builder_from_directory(str(version)).as_data_source(split="train")
+  return [
+    Example(
+      tokens=row["tokens"],
+      loss_mask=row["loss_mask"],
+      role=row["role"],
+      behavior_logprobs=np.zeros(len(row["tokens"]), np.float32),
+      edit_kind=row["edit_kind"].decode(),
+    )
+    for row in source
+  ]
+
+
+def balance_reviews(examples: Iterable[Example], seed: int) -> list[Example]:
+  """Trains equally many reviews of each kind; all episodes keep their task turns.
+
+  Reviews of over-represented kinds lose their loss mask, chosen by `seed`.
+  """
+  rows = list(examples)
+  kinds = collections.defaultdict(list)
+  for index, row in enumerate(rows):
+    if row.edit_kind:
+      kinds[row.edit_kind].append(index)
+  if not kinds:
+    return rows
+  quota = min(len(members) for members in kinds.values())
+  rng = np.random.default_rng(seed)
+  for members in kinds.values():
+    for index in rng.permutation(members)[quota:]:
+      row = rows[index]
+      rows[index] = dataclasses.replace(
+        row, loss_mask=row.loss_mask & (row.role != Role.EDIT)
+      )
+  return rows

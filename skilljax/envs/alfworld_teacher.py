@@ -1,0 +1,89 @@
+"""Demonstrations for the cold start on ALFWorld: which skills exist, and who plays.
+
+The mixture covers what a bank can be: right, missing, misleading, about something else,
+saying nothing. Most episodes are played by the explorer, whose actions follow from what
+the policy can read; a few by the game's own plan, which knows where things are.
+
+Must not know about: banks, tokens, rollouts, the engine.
+"""
+
+import dataclasses
+import functools
+import random
+
+from skilljax.envs import alfworld_review as review
+from skilljax.envs.alfworld import AlfworldSettings, AlfworldSource
+from skilljax.envs.alfworld_agent import ExplorerAgent, WalkthroughAgent
+from skilljax.envs.alfworld_goals import NOUNS, likely_places, parse_goal
+from skilljax.types import Skill, Task
+
+# Content-free advice: says nothing about any task. Probes price sampling noise with it.
+NULL_TEXTS = (
+  ("stay calm", "stay calm and look around.", "always"),
+  ("take care", "take care of the house.", "always"),
+  ("go on", "go on until the task is done.", "always"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class AlfworldTeacher:
+  """Draws the skills and the scripted player of one demonstration.
+
+  Attributes:
+    settings: of the games, as configured.
+    right: probability of each right skill (procedure of the family; place of the object).
+    wrong: probability of a misleading skill where no right one is.
+    other: probability of a skill about another object.
+    null: probability of one content-free skill.
+    walkthrough: probability that the game's own plan is played.
+  """
+
+  settings: AlfworldSettings
+  right: float = 0.5
+  wrong: float = 0.4
+  other: float = 0.4
+  null: float = 0.15
+  walkthrough: float = 0.2
+
+  @functools.cached_property
+  def _source(self) -> AlfworldSource:
+    return AlfworldSource(self.settings)
+
+  def skills(self, task: Task, seed: int) -> tuple[Skill, ...]:
+    """The bank of one demonstration, in random order and with gaps in its ids."""
+    rng = random.Random(f"alfworld/teacher/{task.key}/{seed}")
+    goal = parse_goal(self._source.goal(task))
+    plan = self._source.walkthrough(task)
+    place = next(c.split()[-2] for c in plan if c.startswith("take "))
+    shown = []
+    for skill, mislead in (
+      (review.procedure_skill(goal.family, skill_id="s1"), review.misleading_procedure),
+      (review.find_skill(goal.noun, [place], skill_id="s1"), review.misleading_place),
+    ):
+      if rng.random() < self.right:
+        shown.append(skill)
+      elif rng.random() < self.wrong:
+        shown += mislead(goal, rng)
+    if rng.random() < self.other:
+      noun = rng.choice([noun for noun in NOUNS if noun != goal.noun])
+      shown.append(review.find_skill(noun, likely_places(noun)[:2], skill_id="s1"))
+    if rng.random() < self.null:
+      shown.append(self.null_skill(task, rng.randrange(len(NULL_TEXTS))))
+    rng.shuffle(shown)
+    numbers = sorted(rng.sample(range(1, 2 * len(shown) + 4), len(shown)))
+    return tuple(
+      dataclasses.replace(skill, skill_id=f"s{number}")
+      for skill, number in zip(shown, numbers, strict=True)
+    )
+
+  def null_skill(self, task: Task, index: int) -> Skill:
+    """One content-free skill, visible to every task."""
+    title, principle, when = NULL_TEXTS[index % len(NULL_TEXTS)]
+    return Skill("s1", "general", title, principle, when)
+
+  def agent(self, task: Task, seed: int) -> ExplorerAgent | WalkthroughAgent:
+    """The scripted player of one demonstration."""
+    rng = random.Random(f"alfworld/player/{task.key}/{seed}")
+    if rng.random() < self.walkthrough:
+      return WalkthroughAgent(self._source.walkthrough(task))
+    return ExplorerAgent(seed=seed)

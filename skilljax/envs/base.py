@@ -1,0 +1,181 @@
+"""The two protocols of an environment, and the table of environments by name.
+
+Purpose: what every environment offers to the host; lazy import of each of them, so that
+an environment whose packages are not installed costs nothing and breaks nothing.
+Must not know about: JAX, models, tokens, skills, worker processes.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from skilljax.types import Observation, Skill, Task
+
+
+class Env(Protocol):
+  """One world that plays one episode at a time; text in, text out."""
+
+  def reset(self, task: Task) -> Observation:
+    """Starts an episode; the observation carries `goal` and `max_turns`."""
+
+  def step(self, action: str) -> Observation:
+    """Plays one command. Any text is allowed; an unknown one changes nothing."""
+
+  def close(self) -> None:
+    """Frees what the world holds. Called once."""
+
+
+class TaskSource(Protocol):
+  """Which tasks exist. Host side, cheap, needs no engine."""
+
+  families: tuple[str, ...]
+
+  def tasks(self, split: str) -> Sequence[Task]:
+    """All tasks of a split: finite, in a stable order."""
+
+  def scopes(self, split: str) -> Sequence[str]:
+    """The bank scopes of a split: estates, or one name for a whole benchmark."""
+
+  def stream(self, scope: str, split: str) -> Sequence[Task]:
+    """All tasks of one scope, in a stable order."""
+
+  def goal(self, task: Task) -> str:
+    """The goal sentence of a task, as its reset text states it."""
+
+  def probes(self, task: Task, num: int, seed: int) -> tuple[Task, ...]:
+    """`num` train tasks of the same family and scope, never `task` itself.
+
+    A pure function of its arguments.
+    """
+
+
+class TextAgent(Protocol):
+  """A scripted player: answers the text that is new since its last reply."""
+
+  def reply(self, context_text: str) -> str:
+    """One response in the policy's own format."""
+
+
+class Teacher(Protocol):
+  """Makes demonstrations for the cold start; pure functions of (task, seed)."""
+
+  def skills(self, task: Task, seed: int) -> tuple[Skill, ...]:
+    """The skills that the demonstration's bank holds."""
+
+  def null_skill(self, task: Task, index: int) -> Skill:
+    """A content-free skill that the task's prompt shows; prices sampling noise."""
+
+  def agent(self, task: Task, seed: int) -> TextAgent:
+    """A fresh scripted player."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvKind:
+  """What the table knows of one environment.
+
+  Attributes:
+    settings: frozen, picklable dataclass; its fields are keys of config section `env`.
+    make_env: settings -> Env.
+    make_source: settings -> TaskSource.
+    make_teacher: settings -> Teacher.
+  """
+
+  settings: type
+  make_env: Callable[[Any], Env]
+  make_source: Callable[[Any], TaskSource]
+  make_teacher: Callable[[Any], Teacher]
+
+
+def _household() -> EnvKind:
+  from skilljax.envs import household
+
+  return EnvKind(
+    settings=household.HouseholdSettings,
+    make_env=household.HouseholdEnv,
+    make_source=household.HouseholdSource,
+    make_teacher=household.HouseholdTeacher,
+  )
+
+
+def _alfworld() -> EnvKind:
+  from skilljax.envs import alfworld, alfworld_teacher
+
+  return EnvKind(
+    settings=alfworld.AlfworldSettings,
+    make_env=alfworld.AlfworldEnv,
+    make_source=alfworld.AlfworldSource,
+    make_teacher=alfworld_teacher.AlfworldTeacher,
+  )
+
+
+_KINDS: Mapping[str, Callable[[], EnvKind]] = {
+  "alfworld": _alfworld,
+  "household": _household,
+}
+
+
+def env_names() -> tuple[str, ...]:
+  """The names that `make_env` and `make_source` know."""
+  return tuple(sorted(_KINDS))
+
+
+def _kind(name: str) -> EnvKind:
+  if name not in _KINDS:
+    known = ", ".join(env_names())
+    raise ValueError(
+      f"env name {name!r} is unknown; known: {known} (config key env.name)"
+    )
+  return _KINDS[name]()
+
+
+def make_settings(name: str, values: Mapping[str, Any]) -> Any:
+  """The settings record of an environment, from a plain mapping.
+
+  Raises:
+    ValueError: unknown environment, unknown key, or a value out of range.
+  """
+  settings = _kind(name).settings
+  known = [field.name for field in dataclasses.fields(settings)]
+  unknown = sorted(set(values) - set(known))
+  if unknown:
+    keys = ", ".join(f"env.{key}" for key in unknown)
+    raise ValueError(
+      f"unknown config keys {keys} for environment {name!r}; known: {', '.join(known)}"
+    )
+  return settings(**values)
+
+
+def _checked(name: str, settings: Any) -> EnvKind:
+  kind = _kind(name)
+  if not isinstance(settings, kind.settings):
+    raise ValueError(
+      f"settings of environment {name!r} must be a {kind.settings.__name__}, "
+      f"got {type(settings).__name__}; build it with make_settings"
+    )
+  return kind
+
+
+def make_env(name: str, settings: Any) -> Env:
+  """Builds one environment object.
+
+  `functools.partial(make_env, name, settings)` is picklable: it is what `EnvPool` takes.
+
+  Args:
+    name: one of `env_names()`.
+    settings: the environment's own settings record, see `make_settings`.
+  Raises:
+    ValueError: unknown name, or settings of another environment.
+    FileNotFoundError: the environment's data is absent; the message names the key.
+    ModuleNotFoundError: its packages are not installed; the message says how.
+  """
+  return _checked(name, settings).make_env(settings)
+
+
+def make_source(name: str, settings: Any) -> TaskSource:
+  """Builds the task source of an environment. Arguments and errors as `make_env`."""
+  return _checked(name, settings).make_source(settings)
+
+
+def make_teacher(name: str, settings: Any) -> Teacher:
+  """Builds the teacher of an environment. Arguments and errors as `make_env`."""
+  return _checked(name, settings).make_teacher(settings)

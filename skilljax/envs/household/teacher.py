@@ -1,0 +1,72 @@
+"""Demonstrations for the cold start: which skills a prompt shows, and who plays.
+
+The mixture covers what a bank can be: complete, partial, empty, partly misleading, with
+entries that say nothing. The scripted reader follows what it reads and explores the rest,
+so the data teaches reading, exploring and reviewing, never the rules of an estate.
+
+Must not know about: banks, tokens, rollouts.
+"""
+
+import dataclasses
+import random
+
+from skilljax.envs.household import rules, sentences
+from skilljax.envs.household.agent import HouseholdAgent
+from skilljax.envs.household.source import HouseholdSettings
+from skilljax.envs.household.tasks import parse_name
+from skilljax.types import Skill, Task
+
+# Content-free advice: says nothing about any rule. Probes price sampling noise with it.
+NULL_TEXTS = (
+  ("stay calm", "stay calm and look around.", "always"),
+  ("take care", "take care of the house.", "always"),
+  ("go on", "go on until the task is done.", "always"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class HouseholdTeacher:
+  """Draws the skills and the scripted player of one demonstration.
+
+  Attributes:
+    settings: of the world, as configured.
+    known: the share of rules that have a skill is drawn from these values.
+    wrong: probability that a present skill is misleading.
+    null: probability of one content-free skill.
+  """
+
+  settings: HouseholdSettings = dataclasses.field(default_factory=HouseholdSettings)
+  known: tuple[float, ...] = (0.0, 0.35, 0.7, 1.0)
+  wrong: float = 0.12
+  null: float = 0.15
+
+  def skills(self, task: Task, seed: int) -> tuple[Skill, ...]:
+    """The bank of one demonstration, in random order and with gaps in its ids."""
+    rng = random.Random(f"teacher/{task.key}/{seed}")
+    estate = rules.draw_estate(parse_name(task)[0])
+    share = rng.choice(self.known)
+    shown = []
+    for slot in rules.SLOTS:
+      if rng.random() >= share:
+        continue
+      if rng.random() < self.wrong:
+        shown.append(sentences.misleading_skill(estate, slot, rng))
+      else:
+        shown.append(sentences.rule_skill(slot, estate.as_dict()[slot], skill_id="s1"))
+    if rng.random() < self.null:
+      shown.append(self.null_skill(task, rng.randrange(len(NULL_TEXTS))))
+    rng.shuffle(shown)
+    numbers = sorted(rng.sample(range(1, 2 * len(shown) + 4), len(shown)))
+    return tuple(
+      dataclasses.replace(skill, skill_id=f"s{number}")
+      for skill, number in zip(shown, numbers, strict=True)
+    )
+
+  def null_skill(self, task: Task, index: int) -> Skill:
+    """One content-free skill, visible to every task."""
+    title, principle, when = NULL_TEXTS[index % len(NULL_TEXTS)]
+    return Skill("s1", "general", title, principle, when)
+
+  def agent(self, task: Task, seed: int) -> HouseholdAgent:
+    """The scripted player of one demonstration."""
+    return HouseholdAgent(seed=seed)

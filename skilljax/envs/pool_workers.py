@@ -1,0 +1,351 @@
+"""Environments in worker processes: placement, time-outs, restarts, recycling.
+
+One request runs in a worker at a time, so a time-out measures that request and nothing
+else, and an answer can only belong to the request that is running.
+
+Must not know about: tickets, which environment it hosts.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import functools
+import selectors
+import time
+import weakref
+from collections.abc import Callable
+
+from skilljax.envs.base import Env
+from skilljax.envs.pool_episode import Answer, Episode
+from skilljax.envs.pool_process import WorkerLost, WorkerProcess, decode_answer, stop_all
+from skilljax.types import Fault
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerLimits:
+  """See `EnvPool`."""
+
+  start_timeout_s: float
+  reset_timeout_s: float
+  step_timeout_s: float
+  recycle_after_episodes: int
+  max_failed_starts: int
+
+  def __post_init__(self):
+    for name in ("start_timeout_s", "reset_timeout_s", "step_timeout_s"):
+      value = self.__dict__[name]
+      if value <= 0:
+        raise ValueError(f"{name}={value} must be > 0 seconds (config key env.{name})")
+
+
+@dataclasses.dataclass
+class _Slot:
+  """One environment object of a worker."""
+
+  number: int
+  episode: Episode | None = None
+  last_task: str = ""
+
+
+@dataclasses.dataclass
+class _Request:
+  """One command for one slot. `action` is None for a reset."""
+
+  slot: _Slot
+  episode: Episode
+  action: str | None = None
+
+
+@dataclasses.dataclass(eq=False)
+class _Worker:
+  """What the parent knows of one child.
+
+  Attributes:
+    process: its handle.
+    slots: its environments.
+    deadline: when what it does now (starting, or `running`) has taken too long.
+    ready: it has built its first environment.
+    retiring: it takes no new episode.
+    running: the request it works on.
+    queue: requests that wait for it.
+    num_started: episodes it has been given.
+    lost: it is gone.
+  """
+
+  process: WorkerProcess
+  slots: list[_Slot]
+  deadline: float
+  ready: bool = False
+  retiring: bool = False
+  running: _Request | None = None
+  queue: collections.deque[_Request] = dataclasses.field(
+    default_factory=collections.deque
+  )
+  num_started: int = 0
+  lost: bool = False
+
+  @property
+  def num_open(self) -> int:
+    """Slots in use."""
+    return sum(slot.episode is not None for slot in self.slots)
+
+  @property
+  def waited_for(self) -> bool:
+    """True when a message of this worker is due."""
+    return not self.ready or self.running is not None
+
+
+class WorkerBackend:
+  """Plays episodes in `num_workers` processes with `num_slots` environments each."""
+
+  def __init__(
+    self, make: Callable[[], Env], num_workers: int, num_slots: int, limits: WorkerLimits
+  ):
+    """Spawns the workers and returns at once."""
+    self.counts = {"faults": 0, "restarts": 0, "recycles": 0}
+    self._limits = limits
+    self._spawn_process = functools.partial(WorkerProcess, make, num_slots)
+    self._num_slots = num_slots
+    self._selector = selectors.DefaultSelector()
+    self._waiting: collections.deque[Episode] = collections.deque()
+    self._answers: list[tuple[Episode, Answer]] = []
+    self._place_of: dict[int, tuple[_Worker, _Slot]] = {}
+    # Faults of episodes that owed no answer; the next step of the episode gets them.
+    self._unasked: dict[int, Fault] = {}
+    self._failed_starts = 0
+    self._leaving: list[WorkerProcess] = []
+    # Shared with the finalizer, which also runs when the interpreter exits.
+    self._processes: set[WorkerProcess] = set()
+    self._finalizer = weakref.finalize(self, stop_all, self._processes)
+    self._workers = [self._spawn() for _ in range(num_workers)]
+
+  def start(self, episode: Episode):
+    """Queues a reset on the best free environment."""
+    self._waiting.append(episode)
+    self._place_waiting()
+
+  def step(self, episode: Episode, action: str):
+    """Queues one command."""
+    if episode.serial in self._unasked:
+      self._answers.append((episode, self._unasked.pop(episode.serial)))
+      return
+    worker, slot = self._place_of[episode.serial]
+    worker.queue.append(_Request(slot, episode, action))
+    self._dispatch(worker)
+
+  def release(self, episode: Episode):
+    """Frees the environment; one that still computes is free when it has answered."""
+    if episode in self._waiting:
+      self._waiting.remove(episode)
+      return
+    self._unasked.pop(episode.serial, None)
+    if episode.serial not in self._place_of:
+      return
+    worker, slot = self._place_of.pop(episode.serial)
+    kept = [request for request in worker.queue if request.episode is not episode]
+    worker.queue = collections.deque(kept)
+    if worker.running is None or worker.running.slot is not slot:
+      self._free(worker, slot)
+
+  def poll(self, timeout_s: float) -> list[tuple[Episode, Answer]]:
+    """Waits until there is an answer, nobody owes one, or `timeout_s` has passed."""
+    end = time.monotonic() + timeout_s
+    self._leaving = [process for process in self._leaving if not self._left(process)]
+    while True:
+      finished = bool(self._answers) or not self._owes() or time.monotonic() >= end
+      self._read(0.0 if finished else self._patience(end))
+      self._check_deadlines()
+      self._place_waiting()
+      if finished:
+        answers, self._answers = self._answers, []
+        return answers
+
+  def close(self):
+    """Ends all processes."""
+    for worker in self._workers_all():
+      self._selector.unregister(worker.process)
+    self._selector.close()
+    self._selector = selectors.DefaultSelector()
+    self._workers.clear()
+    self._waiting.clear()
+    self._finalizer()
+
+  # Reading
+
+  def _workers_all(self) -> list[_Worker]:
+    return [key.data for key in self._selector.get_map().values()]
+
+  def _owes(self) -> bool:
+    return bool(self._waiting) or any(
+      worker.running or worker.queue for worker in self._workers_all()
+    )
+
+  def _patience(self, end: float) -> float:
+    deadlines = [worker.deadline for worker in self._workers_all() if worker.waited_for]
+    return max(0.0, min([end, *deadlines]) - time.monotonic())
+
+  def _read(self, timeout_s: float):
+    for key, _ in self._selector.select(timeout_s):
+      worker = key.data
+      try:
+        for message in worker.process.receive():
+          self._on_message(worker, message)
+      except WorkerLost as lost:
+        self._on_lost(worker, str(lost))
+
+  def _on_message(self, worker: _Worker, message: dict):
+    request = worker.running
+    if not worker.ready:
+      if "failed" in message:
+        raise WorkerLost(f"the environment could not be built: {message['failed']}")
+      if "ready" not in message:
+        raise WorkerLost(f"worker {worker.process.pid} did not say ready: {message}")
+      worker.ready = True
+      self._failed_starts = 0
+    elif request is None or message.get("serial") != request.episode.serial:
+      raise WorkerLost(f"worker {worker.process.pid} answered what nobody asked")
+    elif "error" in message:
+      worker.running = None
+      self._fail(request.episode, str(message["error"]), asked=True)
+      # The engine behind the object may be damaged too: no new episode in this process.
+      self._free(worker, request.slot)
+      if not worker.retiring:
+        self.counts["restarts"] += 1
+        self._retire(worker)
+    else:
+      answer = decode_answer(message.get("observation"))
+      worker.running = None
+      self._answers.append((request.episode, answer))
+      if request.episode.serial not in self._place_of:
+        self._free(worker, request.slot)
+    self._dispatch(worker)
+
+  # Placement
+
+  def _spawn(self) -> _Worker:
+    process = self._spawn_process()
+    self._processes.add(process)
+    worker = _Worker(
+      process=process,
+      slots=[_Slot(number) for number in range(self._num_slots)],
+      deadline=time.monotonic() + self._limits.start_timeout_s,
+    )
+    self._selector.register(process, selectors.EVENT_READ, worker)
+    # A child that is gone already has closed its pipe, which `receive` will report.
+    with contextlib.suppress(WorkerLost):
+      process.begin()
+    return worker
+
+  def _place_waiting(self):
+    while self._waiting:
+      task = self._waiting[0].task
+      # The least loaded worker; there, an environment that has the task loaded.
+      places = [
+        (worker.num_open, slot.last_task != task.key, index, slot.number)
+        for index, worker in enumerate(self._workers)
+        for slot in worker.slots
+        if slot.episode is None
+      ]
+      if not places:
+        return
+      _, _, index, number = min(places)
+      worker, episode = self._workers[index], self._waiting.popleft()
+      slot = worker.slots[number]
+      slot.episode, slot.last_task = episode, task.key
+      worker.num_started += 1
+      self._place_of[episode.serial] = (worker, slot)
+      worker.queue.append(_Request(slot, episode))
+      if 0 < self._limits.recycle_after_episodes <= worker.num_started:
+        self.counts["recycles"] += 1
+        self._retire(worker)
+      self._dispatch(worker)
+
+  def _dispatch(self, worker: _Worker):
+    if not worker.ready or worker.running is not None or not worker.queue:
+      return
+    request = worker.queue.popleft()
+    message = {"serial": request.episode.serial, "slot": request.slot.number}
+    if request.action is None:
+      message["task"] = dataclasses.asdict(request.episode.task)
+      timeout_s = self._limits.reset_timeout_s
+    else:
+      message["action"] = request.action
+      timeout_s = self._limits.step_timeout_s
+    worker.running = request
+    worker.deadline = time.monotonic() + timeout_s
+    try:
+      worker.process.send(message)
+    except WorkerLost as lost:
+      self._on_lost(worker, str(lost))
+
+  # Endings
+
+  def _free(self, worker: _Worker, slot: _Slot):
+    slot.episode = None
+    if worker.retiring and worker.num_open == 0:
+      self._selector.unregister(worker.process)
+      worker.process.ask_to_exit()
+      self._leaving.append(worker.process)
+
+  def _retire(self, worker: _Worker):
+    """A fresh worker takes the place at once; the old one ends with its last episode."""
+    worker.retiring = True
+    self._workers[self._workers.index(worker)] = self._spawn()
+    if worker.num_open == 0:
+      self._selector.unregister(worker.process)
+      worker.process.ask_to_exit()
+      self._leaving.append(worker.process)
+
+  def _left(self, process: WorkerProcess) -> bool:
+    if not process.reap():
+      return False
+    self._processes.discard(process)
+    return True
+
+  def _fail(self, episode: Episode, reason: str, *, asked: bool):
+    if self._place_of.pop(episode.serial, None) is None:
+      return  # released already
+    self.counts["faults"] += 1
+    fault = Fault(episode.task, reason)
+    if asked:
+      self._answers.append((episode, fault))
+    else:
+      self._unasked[episode.serial] = fault
+
+  def _check_deadlines(self):
+    now = time.monotonic()
+    for worker in self._workers_all():
+      if worker.waited_for and now >= worker.deadline:
+        request = worker.running
+        what = "start"
+        if request is not None:
+          what = "reset" if request.action is None else "step"
+        limit = self._limits.__dict__[f"{what}_timeout_s"]
+        self._on_lost(worker, f"{what} took more than {limit} s (env.{what}_timeout_s)")
+
+  def _on_lost(self, worker: _Worker, reason: str):
+    """Faults what the worker was playing, places anew what it had not begun."""
+    if worker.lost:
+      return
+    worker.lost = True
+    self._selector.unregister(worker.process)
+    worker.process.kill()
+    self._processes.discard(worker.process)
+    unbegun = [request.episode for request in worker.queue if request.action is None]
+    asked = [request.episode for request in (worker.running, *worker.queue) if request]
+    for slot in worker.slots:
+      if slot.episode in unbegun:
+        del self._place_of[slot.episode.serial]
+      elif slot.episode is not None:
+        self._fail(slot.episode, reason, asked=slot.episode in asked)
+    self._waiting.extendleft(reversed(unbegun))
+    if not worker.ready:
+      self._failed_starts += 1
+      if self._failed_starts >= self._limits.max_failed_starts:
+        raise RuntimeError(
+          f"environment workers failed to start {self._failed_starts} times in a row "
+          f"(env.max_failed_starts); the last reason: {reason}"
+        )
+    if not worker.retiring:
+      self.counts["restarts"] += 1
+      self._workers[self._workers.index(worker)] = self._spawn()

@@ -1,0 +1,183 @@
+"""Evaluation that plays every task exactly once per pass, in three arms.
+
+* `no_bank`: no skills in the prompt;
+* `frozen`: a given bank that does not change;
+* `evolving`: the policy reviews each episode and its valid edits enter the bank that
+  later tasks of the stream read. There is no gate: at test time nobody probes.
+
+Results do not depend on batch size: keys name (pass, chain, position), not slots. Arms of
+one pass share their sampling keys, so they are paired.
+
+Source: DESIGN section 4.10; docs/evaluation.md. Must not know about: training, JAX.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from skilljax.rollout.plan import Plan, Purpose, streams
+from skilljax.rollout.runner import Rollout, Runner
+from skilljax.skills.bank import SkillBank
+from skilljax.types import Task, Trajectory
+
+ARMS = ("no_bank", "frozen", "evolving")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalSettings:
+  """Config section `eval`.
+
+  Attributes:
+    split: of the task source.
+    arms: which of `ARMS`.
+    passes: times that every task is played per arm; each in another stream order.
+    width: episodes of one stream between two commits of the evolving arm.
+    temperature: of the sampler; 0 is greedy.
+    num_scopes: scopes to play, in the source's order; 0 plays all.
+    tasks_per_scope: tasks of each scope; 0 plays all.
+    warmup_tasks: tasks of each scope, disjoint from those that count, on which the
+      policy writes the bank of the `frozen` arm; 0 takes the given banks.
+  """
+
+  split: str
+  arms: tuple[str, ...] = ARMS
+  passes: int = 1
+  width: int = 1
+  temperature: float = 0.4
+  num_scopes: int = 0
+  tasks_per_scope: int = 0
+  warmup_tasks: int = 0
+
+  def __post_init__(self):
+    unknown = sorted(set(self.arms) - set(ARMS))
+    if unknown or not self.arms:
+      raise ValueError(f"arms={self.arms} must be some of {ARMS} (config key eval.arms)")
+    for name, low in (("passes", 1), ("width", 1), ("num_scopes", 0)):
+      if self.__dict__[name] < low:
+        raise ValueError(
+          f"{name}={self.__dict__[name]} must be >= {low} (config key eval.{name})"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeRecord:
+  """One evaluated episode: enough for every table and interval."""
+
+  arm: str
+  pass_index: int
+  scope: str
+  position: int  # in the stream of its scope
+  task: str
+  family: str
+  success: bool
+  score: float
+  num_turns: int
+  bank_size: int  # skills shown in the prompt
+  fault: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """All records, the banks that the arms ended with, and the episodes played.
+
+  Attributes:
+    records: arms × passes × tasks of them.
+    banks: arm -> chain -> bank after the last pass.
+    num_episodes: interactions, warm-up included.
+    rollouts: arm -> rollout of the first pass, for the report.
+  """
+
+  records: tuple[EpisodeRecord, ...]
+  banks: Mapping[str, Mapping[str, SkillBank]]
+  num_episodes: int
+  rollouts: Mapping[str, Rollout]
+
+
+def evaluate(
+  tasks: Mapping[str, Sequence[Task]],
+  *,
+  runner: Runner,
+  settings: EvalSettings,
+  banks: Mapping[str, SkillBank],
+  warmup: Mapping[str, Sequence[Task]] | None = None,
+) -> Evaluation:
+  """Plays each task once per pass and arm.
+
+  Args:
+    tasks: scope -> tasks.
+    runner: with the policy to be evaluated published.
+    settings: arms, passes, width, temperature.
+    banks: scope -> bank that the frozen and evolving arms start with; absent: empty.
+    warmup: scope -> tasks disjoint from `tasks`; if given, the frozen arm's bank is
+      what the policy writes while playing them.
+  Raises:
+    ValueError: a warm-up task is also evaluated, or a task stands twice.
+  """
+  _check_disjoint(tasks, warmup or {})
+  initial = {scope: banks.get(scope, SkillBank()) for scope in tasks}
+  empty = {scope: SkillBank() for scope in tasks}
+  frozen, num_episodes = initial, 0
+  if warmup and "frozen" in settings.arms:
+    plan = streams(warmup, key=(Purpose.EVAL, 99), evolving=True, width=settings.width)
+    frozen = runner.run(plan, initial, temperature=settings.temperature).banks
+    num_episodes += len(plan.nodes)
+  start = {"no_bank": empty, "frozen": frozen, "evolving": initial}
+  records: list[EpisodeRecord] = []
+  rollouts: dict[str, Rollout] = {}
+  final: dict[str, Mapping[str, SkillBank]] = {}
+  for pass_index in range(settings.passes):
+    ordered = {s: reorder(stream, pass_index) for s, stream in tasks.items()}
+    for arm in settings.arms:
+      plan = streams(
+        ordered,
+        key=(Purpose.EVAL, pass_index),
+        evolving=arm == "evolving",
+        width=settings.width,
+      )
+      rollout = runner.run(plan, start[arm], temperature=settings.temperature)
+      num_episodes += len(plan.nodes)
+      records += _records(arm, pass_index, plan, rollout)
+      rollouts.setdefault(arm, rollout)
+      final[arm] = rollout.banks
+  return Evaluation(tuple(records), final, num_episodes, rollouts)
+
+
+def reorder(stream: Sequence[Task], pass_index: int) -> list[Task]:
+  """The stream order of a pass; the first pass keeps the given order."""
+  if pass_index == 0:
+    return list(stream)
+  order = np.random.default_rng([pass_index]).permutation(len(stream))
+  return [stream[int(i)] for i in order]
+
+
+def _check_disjoint(
+  tasks: Mapping[str, Sequence[Task]], warmup: Mapping[str, Sequence[Task]]
+):
+  keys = [task.key for stream in tasks.values() for task in stream]
+  if len(set(keys)) != len(keys):
+    raise ValueError("tasks: a task stands twice; every task is played once per pass")
+  shared = set(keys) & {task.key for stream in warmup.values() for task in stream}
+  if shared:
+    raise ValueError(f"warmup: {sorted(shared)[:3]} are also evaluated; keep them apart")
+
+
+def _records(arm: str, pass_index: int, plan: Plan, rollout: Rollout):
+  positions: dict[str, int] = {}
+  for node in plan.nodes:
+    trajectory: Trajectory = rollout.trajectories[node.node_id]
+    position = positions.get(node.chain, 0)
+    positions[node.chain] = position + 1
+    yield EpisodeRecord(
+      arm=arm,
+      pass_index=pass_index,
+      scope=node.task.scope,
+      position=position,
+      task=node.task.key,
+      family=node.task.family,
+      success=trajectory.success,
+      score=trajectory.score,
+      num_turns=trajectory.num_act_turns,
+      bank_size=len(trajectory.shown_skills),
+      fault=trajectory.fault,
+    )

@@ -1,0 +1,139 @@
+"""Numbers with intervals from evaluation records: means, differences, tables.
+
+The unit of resampling is a cluster: a scope where there are several (tasks of one estate
+share its rules and its bank, so they are not independent), a task otherwise.
+
+Must not know about: how the records were made.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from skilljax.evaluation.exact import EpisodeRecord
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """A mean with its bootstrap interval; `count` episodes in `clusters` clusters."""
+
+  mean: float
+  low: float
+  high: float
+  count: int
+  clusters: int
+
+  def __str__(self):
+    return f"{self.mean:6.1%} [{self.low:.1%}, {self.high:.1%}]"
+
+
+def bootstrap_mean(
+  values: Sequence[float],
+  clusters: Sequence[str],
+  *,
+  level: float = 0.95,
+  num_samples: int = 2000,
+  seed: int = 0,
+) -> Estimate:
+  """Mean with a percentile interval from resampling whole clusters.
+
+  Args:
+    values: [N].
+    clusters: [N], cluster of each value.
+    level: coverage, in (0, 1).
+    num_samples: bootstrap samples.
+    seed: of the resampling.
+  """
+  if not len(values):
+    return Estimate(float("nan"), float("nan"), float("nan"), 0, 0)
+  names = sorted(set(clusters))
+  index = {name: i for i, name in enumerate(names)}
+  member = np.array([index[c] for c in clusters])
+  sums = np.bincount(member, np.asarray(values, np.float64), len(names))
+  counts = np.bincount(member, minlength=len(names)).astype(np.float64)
+  rng = np.random.default_rng(seed)
+  draws = rng.integers(0, len(names), (num_samples, len(names)))
+  means = sums[draws].sum(1) / counts[draws].sum(1)
+  low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+  return Estimate(
+    float(np.mean(values)), float(low), float(high), len(values), len(names)
+  )
+
+
+def cluster_of(records: Sequence[EpisodeRecord]) -> Callable[[EpisodeRecord], str]:
+  """Scopes as clusters where there are several, tasks otherwise."""
+  if len({r.scope for r in records}) > 1:
+    return lambda record: record.scope
+  return lambda record: record.task
+
+
+def success(records: Iterable[EpisodeRecord]) -> Estimate:
+  """Success rate of some records; faulty episodes count as failures."""
+  rows = list(records)
+  cluster = cluster_of(rows)
+  return bootstrap_mean([float(r.success) for r in rows], [cluster(r) for r in rows])
+
+
+def by_arm(records: Iterable[EpisodeRecord]) -> Mapping[str, list[EpisodeRecord]]:
+  """Records grouped by arm, in order of first appearance."""
+  groups: dict[str, list[EpisodeRecord]] = {}
+  for record in records:
+    groups.setdefault(record.arm, []).append(record)
+  return groups
+
+
+def difference(
+  records: Sequence[EpisodeRecord], arm: str, baseline: str, *, level: float = 0.95
+) -> Estimate:
+  """Paired difference of success between two arms: same pass, same task.
+
+  Raises:
+    ValueError: the arms did not play the same tasks.
+  """
+  groups = by_arm(records)
+  left = {(r.pass_index, r.task): r for r in groups.get(arm, [])}
+  right = {(r.pass_index, r.task): r for r in groups.get(baseline, [])}
+  if not left or left.keys() != right.keys():
+    raise ValueError(f"arms {arm!r} and {baseline!r} did not play the same tasks")
+  cluster = cluster_of(records)
+  keys = sorted(left)
+  return bootstrap_mean(
+    [float(left[k].success) - float(right[k].success) for k in keys],
+    [cluster(left[k]) for k in keys],
+    level=level,
+  )
+
+
+def metrics(
+  records: Sequence[EpisodeRecord], *, name: str, num_tasks: int
+) -> dict[str, float]:
+  """Metric rows `eval/<name>/bank_<arm>/…`, the coverage in the name.
+
+  Args:
+    records: of one evaluation.
+    name: environment and split, for example 'alfworld_unseen'.
+    num_tasks: tasks of the split that each pass should cover.
+  """
+  rows: dict[str, float] = {}
+  for arm, group in by_arm(records).items():
+    covered = len({r.task for r in group if not r.fault})
+    prefix = f"eval/{name}/bank_{arm.removesuffix('_bank')}"
+    rows[f"{prefix}/success_{covered}of{num_tasks}"] = success(group).mean
+    rows[f"{prefix}/turns"] = float(np.mean([r.num_turns for r in group]))
+  return rows
+
+
+def table(records: Sequence[EpisodeRecord]) -> str:
+  """A plain-text table: arms × (all, each family with its count)."""
+  families = sorted({r.family for r in records})
+  groups = by_arm(records)
+  lines = [f"{'arm':<10} {'all':>24}" + "".join(f" {f:>16}" for f in families)]
+  for arm, group in groups.items():
+    cells = []
+    for family in families:
+      part = [r for r in group if r.family == family]
+      rate = np.mean([r.success for r in part]) if part else float("nan")
+      cells.append(f" {f'{rate:.1%} of {len(part)}':>16}")
+    lines.append(f"{arm:<10} {success(group)!s:>24}" + "".join(cells))
+  return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Skill banks: immutable values, edits, retrieval, guarding, files. Knows no JAX."""

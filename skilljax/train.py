@@ -1,0 +1,209 @@
+"""The loop: SkillMaster, read top to bottom.
+
+Every recipe is a config of this page: GRPO without skills (`train.skills=False`), a frozen
+bank (`gate.mode='frozen'`), joint normalisation (`rl.advantage='joint'`), …
+
+Must not know about: flags, how parts are built, file formats.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import numpy as np
+
+from skilljax.assembly import Settings
+from skilljax.data.packing import pack
+from skilljax.engine.base import Engine
+from skilljax.envs.base import TaskSource, Teacher
+from skilljax.learner import Learner, Params, TrainState, minibatches
+from skilljax.rollout import commit as commit_lib
+from skilljax.rollout import credit as credit_lib
+from skilljax.rollout import probes as probes_lib
+from skilljax.rollout.candidates import collect_candidates, policy_name
+from skilljax.rollout.feed import tasks_at
+from skilljax.rollout.plan import Purpose, independent_groups
+from skilljax.rollout.runner import Rollout, Runner
+from skilljax.rollout.tally import tally
+from skilljax.skills.bank import SkillBank
+from skilljax.skills.stats import Stats
+from skilljax.train_metrics import update_metrics
+from skilljax.types import Task, Trajectory
+
+EMPTY_REPORT = probes_lib.ProbeReport((), 0, 0, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopState:
+  """Everything an update changes. A checkpoint is exactly this.
+
+  Attributes:
+    update: updates done.
+    train: parameters and optimiser.
+    banks: scope -> bank; scopes that are no longer played are dropped.
+    stats: use statistics of skills.
+    nulls: recent null utilities, oldest first.
+    interactions: episodes played so far, probes included.
+  """
+
+  update: int
+  train: TrainState
+  banks: Mapping[str, SkillBank]
+  stats: Stats = dataclasses.field(default_factory=Stats)
+  nulls: tuple[float, ...] = ()
+  interactions: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+  """What one update did, for metrics, records and tests."""
+
+  tasks: tuple[Task, ...]
+  rollout: Rollout
+  trained: tuple[Trajectory, ...]
+  credit: credit_lib.Credit
+  report: probes_lib.ProbeReport
+  committed: tuple[commit_lib.Committed, ...]
+  metrics: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Workshop:
+  """The parts that an update works with; none of them changes identity in a run."""
+
+  settings: Settings
+  source: TaskSource
+  teacher: Teacher
+  engine: Engine
+  runner: Runner
+  learner: Learner
+  reference: Params  # the cold-start policy: KL anchor
+
+
+def run(
+  shop: Workshop,
+  state: LoopState,
+  *,
+  on_update: Callable[[LoopState, Update], None],
+) -> LoopState:
+  """Runs updates until `train.num_updates`; `on_update` records and checkpoints."""
+  shop.engine.publish(state.train.params, state.update)
+  while state.update < shop.settings.train.num_updates:
+    state, update = one_update(shop, state)
+    shop.engine.publish(state.train.params, state.update)
+    on_update(state, update)
+  return state
+
+
+def one_update(shop: Workshop, state: LoopState) -> tuple[LoopState, Update]:
+  """One update: play, probe, credit, learn, commit. The engine holds `state`'s policy."""
+  settings, number = shop.settings, state.update
+
+  # ---- Tasks and the banks of their scopes -------------------------------------------
+  tasks = tasks_at(
+    number, source=shop.source, split=settings.train.split, settings=settings.feed
+  )
+  banks = {task.scope: state.banks.get(task.scope, SkillBank()) for task in tasks}
+
+  # ---- Rollouts: G episodes of each task, then one skill review each ---------------
+  plan = independent_groups(
+    tasks,
+    settings.train.group_size,
+    key=(Purpose.TRAIN, number),
+    review=settings.train.review,
+  )
+  rollout = shop.runner.run(plan, banks, temperature=settings.loss.temperature)
+  trained = tuple(t for t in rollout.trajectories.values() if not t.fault)
+
+  # ---- Probes: every candidate edit, null edits and audits, in one rollout ---------
+  report, candidates = EMPTY_REPORT, None
+  if settings.train.review:
+    candidates = collect_candidates(
+      rollout,
+      banks,
+      tasks,
+      teacher=shop.teacher,
+      limits=settings.limits,
+      num_nulls=settings.probes.nulls_per_update,
+      num_audits=settings.gate.audits_per_update,
+      update=number,
+    )
+    report = probes_lib.score_candidates(
+      candidates.all,
+      runner=shop.runner,
+      source=shop.source,
+      settings=settings.probes,
+      key=(number,),
+      temperature=settings.loss.temperature,
+    )
+
+  # ---- Credit: one advantage per trained token ---------------------------------------
+  utilities = {e.candidate.name: e.utility for e in report.evidence}
+  credit = credit_lib.assign(
+    trained,
+    rollout.edits,
+    {t.episode_id: utilities.get(policy_name(t), 0.0) for t in trained},
+    settings.credit,
+  )
+
+  # ---- Learning ------------------------------------------------------------------------
+  train_state, learned = learn(shop, state.train, trained, credit, number)
+
+  # ---- Commit: edits that beat the null edits enter the bank ------------------------
+  nulls, committed, new_banks = state.nulls, [], banks
+  if settings.train.review:
+    fresh = [utilities[c.name] for c in candidates.nulls]
+    nulls = (*nulls, *(u for u in fresh if np.isfinite(u)))[-settings.gate.null_window :]
+    new_banks, committed = commit_lib.commit(
+      banks,
+      candidates.proposals(report.evidence),
+      nulls=nulls,
+      limits=settings.limits,
+      settings=settings.gate,
+    )
+
+  new_state = LoopState(
+    update=number + 1,
+    train=train_state,
+    banks=new_banks,
+    stats=tally(state.stats, rollout, banks, committed, new_banks, number),
+    nulls=nulls,
+    interactions=state.interactions + len(plan.nodes) + report.episodes_run,
+  )
+  metrics = update_metrics(
+    rollout, trained, credit, report, candidates, committed, learned
+  )
+  metrics["rollout/interactions"] = float(new_state.interactions)
+  metrics["skill/bank_size"] = float(np.mean([len(b.skills) for b in new_banks.values()]))
+  return new_state, Update(
+    tasks, rollout, trained, credit, report, tuple(committed), metrics
+  )
+
+
+def learn(
+  shop: Workshop,
+  state: TrainState,
+  trajectories: Sequence[Trajectory],
+  credit: credit_lib.Credit,
+  number: int,
+) -> tuple[TrainState, dict[str, float]]:
+  """The optimiser steps of one update; metrics are means over its mini-batches."""
+  settings = shop.settings
+  rows: list[dict[str, float]] = []
+  parts = minibatches(
+    len(trajectories), settings.train.minibatches, (settings.seed, number)
+  )
+  for part in parts:
+    batch = pack(
+      [trajectories[i] for i in part],
+      [credit.per_token[i] for i in part],
+      row_len=settings.learner.row_len,
+      rows_per_batch=settings.learner.rows_per_batch,
+    )
+    if settings.loss.kl_coef:
+      batch = shop.learner.reference(shop.reference, batch)
+    state, metrics = shop.learner.update(state, batch, num_sequences=len(part))
+    rows.append(metrics)
+  names = {name for row in rows for name in row}
+  means = {n: float(np.mean([row[n] for row in rows if n in row])) for n in names}
+  return jax.block_until_ready(state), means

@@ -1,0 +1,66 @@
+"""Strictness for every test: no silent promotion, no silent skip, no stray device."""
+
+import os
+import pathlib
+
+# Before JAX starts: tests run on the CPU, whatever the machine has.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# In CI everything these need is installed; a skip there would hide a failure.
+NEVER_SKIPPED_IN_CI = ("alfworld", "parity")
+
+
+def pytest_report_header(config):
+  return f"jax {jax.__version__} on {jax.default_backend()}, data: {data_folder()}"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+  outcome = yield
+  fail_a_skip(outcome.get_result())
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector):
+  outcome = yield
+  fail_a_skip(outcome.get_result())
+
+
+def fail_a_skip(report) -> None:
+  """Turns the skip of a test that CI must run into a failure."""
+  expected = "xfail" in report.keywords if "keywords" in vars(report) else False
+  if os.environ.get("CI") != "true" or not report.skipped or expected:
+    return
+  if any(name in report.nodeid for name in NEVER_SKIPPED_IN_CI):
+    report.outcome = "failed"
+    report.longrepr = f"{report.nodeid} must run in CI, but: {report.longrepr}"
+
+
+def data_folder() -> pathlib.Path:
+  """SKILLJAX_DATA, or `shared/data` beside the checkout."""
+  return pathlib.Path(
+    os.environ.get("SKILLJAX_DATA", ROOT.parent / "shared" / "data")
+  ).resolve()
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> pathlib.Path:
+  """The folder of the checkout."""
+  return ROOT
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> pathlib.Path:
+  """Benchmark data (`alfworld/`, `webshop/`); skips where there is none."""
+  folder = data_folder()
+  if not folder.is_dir():
+    pytest.skip(f"no benchmark data at {folder}; set SKILLJAX_DATA")
+  return folder

@@ -1,0 +1,69 @@
+"""The table of environments, its errors, and that none of it needs JAX."""
+
+import functools
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from skilljax.envs import alfworld, base, household
+
+
+def test_unknown_name_lists_the_known_ones():
+  with pytest.raises(
+    ValueError, match=r"'alfwold' is unknown; known: alfworld, household"
+  ):
+    base.make_env("alfwold", None)
+
+
+def test_unknown_settings_name_their_config_key():
+  with pytest.raises(ValueError, match=r"env\.max_turn .*known: data_dir, .*max_turns"):
+    base.make_settings("alfworld", {"max_turn": 3})
+  with pytest.raises(ValueError, match=r"max_turns=0 must be >= 1 \(config key env"):
+    base.make_settings("alfworld", {"max_turns": 0})
+
+
+def test_settings_of_another_environment_are_refused():
+  settings = base.make_settings("household", {})
+  with pytest.raises(
+    ValueError, match="must be a AlfworldSettings, got HouseholdSettings"
+  ):
+    base.make_source("alfworld", settings)
+
+
+def test_the_table_builds_what_it_says():
+  settings = base.make_settings("household", {})
+  env = base.make_env("household", settings)
+  source = base.make_source("household", settings)
+  assert isinstance(env, household.HouseholdEnv)
+  assert env.reset(source.tasks("train")[0]).goal
+
+
+def test_the_factory_of_a_pool_is_picklable():
+  settings = base.make_settings("alfworld", {"max_turns": 7})
+  factory = functools.partial(base.make_env, "alfworld", settings)
+  assert pickle.loads(pickle.dumps(factory)).args == ("alfworld", settings)
+  assert isinstance(settings, alfworld.AlfworldSettings)
+
+
+def test_nothing_under_envs_imports_jax():
+  code = (
+    "import importlib, pkgutil, sys, skilljax.envs as package\n"
+    "found = pkgutil.walk_packages(package.__path__, 'skilljax.envs.')\n"
+    "names = [module.name for module in found]\n"
+    "assert 'skilljax.envs.pool_process' in names, names\n"
+    "[importlib.import_module(name) for name in names]\n"
+    "heavy = {'jax', 'jaxlib', 'flax', 'torch', 'tensorflow', 'textworld'}\n"
+    "print(sorted(heavy & set(sys.modules)))\n"
+  )
+  paths = os.pathsep.join(path for path in sys.path if path)
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    env={**os.environ, "PYTHONPATH": paths},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout.strip() == "[]"

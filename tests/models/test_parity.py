@@ -1,0 +1,101 @@
+"""Logits and gradients against torch `transformers`, both directions of the files."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from skilljax.models import hf_io, transformer
+from skilljax.models.config import ModelConfig, RopeScaling
+from tests.models import hf_reference, jax_side
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("name", list(hf_reference.MODELS))
+def test_golden_logits_and_gradients(name, tmp_path):
+  golden = np.load(GOLDEN / f"{name}.npz")
+  weights = {k[2:]: golden[k] for k in golden.files if k.startswith("w/")}
+  (tmp_path / "config.json").write_text(str(golden["config"]))
+  save_file(weights, tmp_path / "model.safetensors")
+
+  logits, grads = jax_side.evaluate(tmp_path, golden["tokens"])
+
+  jax_side.assert_close(logits, golden["logits"], "logits")
+  assert grads.keys() == weights.keys()
+  for key, gradient in grads.items():
+    jax_side.assert_close(hf_reference.summary(gradient), golden[f"g/{key}"], key)
+
+
+@pytest.mark.parametrize("name", list(hf_reference.MODELS))
+def test_torch_logits_and_gradients(name, tmp_path):
+  pytest.importorskip("torch")
+  pytest.importorskip("transformers")
+  model = hf_reference.build(name)
+  model.save_pretrained(tmp_path)
+  tokens = hf_reference.example_tokens()
+
+  expected_logits, expected_grads = hf_reference.evaluate(model, tokens)
+  logits, grads = jax_side.evaluate(tmp_path, tokens)
+
+  jax_side.assert_close(logits, expected_logits, "logits")
+  assert grads.keys() == expected_grads.keys()
+  for key, gradient in grads.items():
+    jax_side.assert_close(gradient, expected_grads[key], key)
+
+
+@pytest.mark.parametrize("family", ["Qwen2", "Qwen3", "Llama", "Llama3"])
+def test_transformers_loads_the_export(family, tmp_path):
+  torch = pytest.importorskip("torch")
+  transformers = pytest.importorskip("transformers")
+  cfg = ModelConfig(
+    vocab_size=40,
+    d_model=16,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=8,
+    d_ff=24,
+    rope_theta=300.0,
+    norm_eps=1e-3,
+    qkv_bias=family == "Qwen2",
+    qk_norm=family == "Qwen3",
+    tie_embeddings=family != "Llama",
+    rope_scaling=RopeScaling(original_max_len=64) if family == "Llama3" else None,
+  )
+  params = transformer.init_params(jax.random.key(0), cfg)
+  params = jax.tree.map(lambda a: 4 * a + 0.1, params)
+  hf_io.save_checkpoint(tmp_path, cfg, params)
+
+  model, report = transformers.AutoModelForCausalLM.from_pretrained(
+    tmp_path, output_loading_info=True
+  )
+  assert not any(report.values()), report
+  assert (
+    type(model).__name__
+    == json.loads((tmp_path / "config.json").read_text())["architectures"][0]
+  )
+
+  tokens = hf_reference.example_tokens()
+  with torch.no_grad():
+    expected = model(torch.tensor(tokens, dtype=torch.long)).logits.numpy()
+  logits = jax_side.logits(params, cfg, tokens)
+  jax_side.assert_close(logits, expected, "logits")
+
+
+def test_a_sharded_torch_export_loads(tmp_path):
+  pytest.importorskip("torch")
+  model = hf_reference.build("qwen3")
+  model.save_pretrained(tmp_path / "whole")
+  model.save_pretrained(tmp_path / "sharded", max_shard_size="8KB")
+  assert len(list((tmp_path / "sharded").glob("*.safetensors"))) > 1
+
+  whole = hf_io.load_checkpoint(tmp_path / "whole")
+  sharded = hf_io.load_checkpoint(tmp_path / "sharded")
+
+  assert whole[0] == sharded[0]
+  jax.tree.map(np.testing.assert_array_equal, whole[1], sharded[1])
+  assert len(load_file(tmp_path / "whole" / "model.safetensors")) == 2 + 2 * 11
