@@ -42,17 +42,17 @@ def bigram_model() -> tuple[ModelConfig, transformer.Params]:
 def test_position_t_scores_token_t():
   cfg, params = bigram_model()
   # Two segments 1 3 2 | 2 0 and padding.
-  tokens = jnp.array([[1, 3, 2, 2, 0, 0]])
-  positions = jnp.array([[0, 1, 2, 0, 1, 0]])
-  segments = jnp.array([[1, 1, 1, 2, 2, 0]])
+  tokens = jnp.array([[1, 3, 2, 2, 0, 0, 0]])
+  positions = jnp.array([[0, 1, 2, 0, 1, 0, 0]])
+  segments = jnp.array([[1, 1, 1, 2, 2, 0, 0]])
   scores, entropy = logprobs.sequence_logprobs(params, tokens, positions, segments, cfg)
   # t=1: p(3 | 1) = 5/8. t=2: p(2 | 3) = 1. t=3 starts a segment. t=4: p(0 | 2) = 2/6.
-  expected = [0, math.log(5 / 8), 0, 0, math.log(2 / 6), 0]
+  expected = [0, math.log(5 / 8), 0, 0, math.log(2 / 6), 0, 0]
   np.testing.assert_allclose(scores[0], expected, atol=1e-6)
   # Entropy after 1: 3 · (1/8) ln 8 + (5/8) ln (8/5); after 2: (2/3) ln 3 + (1/3) ln 6.
   after_1 = 3 / 8 * math.log(8) + 5 / 8 * math.log(8 / 5)
   after_2 = 2 / 3 * math.log(3) + 1 / 3 * math.log(6)
-  np.testing.assert_allclose(entropy[0], [0, after_1, 0, 0, after_2, 0], atol=1e-6)
+  np.testing.assert_allclose(entropy[0], [0, after_1, 0, 0, after_2, 0, 0], atol=1e-6)
 
 
 def test_temperature_divides_the_logits():

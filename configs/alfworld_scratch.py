@@ -1,0 +1,140 @@
+"""SkillMaster on the real ALFWorld games, a small decoder trained from scratch.
+
+  export SKILLJAX_DATA=...            # folder that holds alfworld/ (packed or downloaded)
+  python -m experiments.sft   --config=configs/alfworld_scratch.py --workdir=runs/alf_cold
+  python -m experiments.train --config=configs/alfworld_scratch.py \
+      --policy=runs/alf_cold/policy --workdir=runs/alf_rl
+  python -m experiments.evaluate --config=configs/alfworld_scratch.py:split=valid_unseen \
+      --policy=runs/alf_rl/policy --workdir=runs/alf_rl/eval_unseen
+
+Two CPU cores, about an hour and a half, most of it the first visit of each game. Results:
+experiments/LEADERBOARD.md. The policy sees no list of admissible commands.
+Variants: `:debug`, `:grpo` (no skills), `:split=valid_seen`, `:seed=1`, `:updates=30`.
+"""
+
+import ml_collections
+
+from skilljax.config import parse_arg
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+  """The resolved, locked config of one variant."""
+  variant = parse_arg(
+    arg, debug=False, grpo=False, seed=0, updates=30, split="valid_seen"
+  )
+  c = ml_collections.ConfigDict()
+  c.seed = variant.seed
+
+  c.env = ml_collections.ConfigDict()
+  c.env.name = "alfworld"
+  c.env.data_dir = ""  # '' means $SKILLJAX_DATA/alfworld
+  c.env.max_turns = 30  # the benchmark's 50 would double the context
+  c.pool = ml_collections.ConfigDict()
+  c.pool.num_workers = 2  # one process a core: the engine must not run in threads
+  c.pool.envs_per_worker = 24
+  c.pool.recycle_after_episodes = 400  # the engine leaks about 1 MB a game
+
+  c.agent = ml_collections.ConfigDict()
+  c.agent.chat = "compact"
+  c.agent.style = "compact"
+  c.agent.budget = ml_collections.ConfigDict()
+  c.agent.budget.act_tokens = 24
+  c.agent.budget.edit_tokens = 80
+
+  c.skills = ml_collections.ConfigDict()
+  c.skills.retrieval = ml_collections.ConfigDict()
+  c.skills.retrieval.name = "category"
+  c.skills.retrieval.top_k = 4
+  c.skills.retrieval.general_k = 6
+  c.skills.limits = ml_collections.ConfigDict()
+  c.skills.limits.max_principle_chars = 200
+  c.skills.limits.max_when_to_apply_chars = 100
+
+  c.model = ml_collections.ConfigDict()  # about 1.9 M parameters, Qwen3 layout
+  c.model.vocab_size = 1024
+  c.model.d_model = 160
+  c.model.num_layers = 4
+  c.model.num_heads = 5
+  c.model.num_kv_heads = 1
+  c.model.head_dim = 32
+  c.model.d_ff = 512
+  c.model.qk_norm = True
+  c.model.max_len = 1280
+  c.model.remat = "full"
+
+  c.cold_start = ml_collections.ConfigDict()
+  c.cold_start.episodes = 1500
+  c.cold_start.steps = 400
+  c.cold_start.tokenizer_episodes = 60
+  c.cold_start.vocab_size = 1024
+  c.cold_start.seed = variant.seed
+  c.sft = ml_collections.ConfigDict()
+  c.sft.learning_rate = 2e-3
+  c.sft.warmup_steps = 40
+  c.sft.decay_steps = 400
+  c.sft.rows_per_batch = 6
+  c.sft.row_len = 1280
+
+  c.engine = ml_collections.ConfigDict()
+  c.engine.num_slots = 48
+  c.engine.max_len = 1280  # tokens of an episode with its review
+  c.engine.attend_buckets = (512, 896)
+
+  c.train = ml_collections.ConfigDict()
+  c.train.num_updates = variant.updates
+  c.train.group_size = 8  # G
+  c.train.minibatches = 2
+  c.train.review = not variant.grpo
+  c.train.skills = not variant.grpo
+  c.train.checkpoint_every = 5
+  c.feed = ml_collections.ConfigDict()
+  c.feed.tasks_per_update = 8  # N
+  c.feed.seed = variant.seed
+  if not variant.grpo:
+    c.probes = ml_collections.ConfigDict()
+    c.probes.num_probes = 4  # K
+    c.probes.alpha = 0.3
+    c.probes.nulls_per_update = 2
+    c.gate = ml_collections.ConfigDict()
+    c.gate.mode = "commit"
+    c.gate.max_commits = 1
+    c.gate.audits_per_update = 1
+
+  c.rl = ml_collections.ConfigDict()
+  c.rl.advantage = "grpo" if variant.grpo else "dual"
+  c.rl.edit_weight = None if variant.grpo else 0.2
+  c.loss = ml_collections.ConfigDict()
+  c.loss.clip_eps_high = 0.28
+  c.loss.kl_coef = 0.01
+  c.loss.entropy_coef = 0.001
+  c.learner = ml_collections.ConfigDict()
+  c.learner.learning_rate = 2e-4
+  c.learner.warmup_steps = 4
+  c.learner.rows_per_batch = 4
+  c.learner.row_len = 1280
+
+  c.eval = ml_collections.ConfigDict()
+  c.eval.split = variant.split
+  c.eval.temperature = 0.4
+  c.eval.width = 16  # games between two commits of the evolving arm
+  if variant.debug:
+    _shrink(c)
+  return c.lock()
+
+
+def _shrink(c: ml_collections.ConfigDict):
+  """The debug variant: every part runs on a few games, nothing is learned."""
+  c.env.max_turns = 6
+  c.pool.num_workers, c.pool.envs_per_worker = 1, 4
+  c.model.d_model, c.model.num_layers, c.model.d_ff = 64, 2, 128
+  c.model.num_heads, c.model.num_kv_heads = 2, 1
+  c.cold_start.episodes, c.cold_start.steps = 8, 3
+  c.cold_start.tokenizer_episodes = 4
+  c.sft.decay_steps, c.sft.warmup_steps = 3, 1
+  c.engine.num_slots, c.engine.attend_buckets = 4, (1280,)
+  c.engine.extend_buckets, c.engine.row_buckets = (128,), (4,)
+  c.train.num_updates, c.train.group_size, c.train.minibatches = 1, 2, 1
+  c.feed.tasks_per_update = 2
+  if "probes" in c:
+    c.probes.num_probes, c.probes.nulls_per_update = 2, 1
+  c.eval.tasks_per_scope, c.eval.width = 2, 2

@@ -1,0 +1,28 @@
+"""`make demo`: watch a small agent learn to write and use its own skills.
+
+python -m experiments.demo --workdir=runs/demo
+"""
+
+import logging
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from skilljax import assembly
+from skilljax.runs import demo
+
+CONFIG = config_flags.DEFINE_config_file(
+  "config", "configs/household.py", "config file and variant"
+)
+WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "folder of the demo")
+
+
+def main(_):
+  """Reads the flags and runs."""
+  # Orbax and TFDS narrate every file at INFO; the story is told by the progress lines.
+  logging.getLogger("absl").setLevel(logging.WARNING)
+  demo.run(assembly.read_settings(CONFIG.value), WORKDIR.value)
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,1 @@
+"""Run folders: cold start, training and evaluation from a config to files on disk."""

@@ -1,0 +1,163 @@
+"""An evaluation run: arms, tables, intervals and records of one policy, in one folder.
+
+  <folder>/records.json    one row an episode
+  <folder>/summary.json    success by arm with intervals, paired differences
+  <folder>/edits.jsonl     edits of the evolving arm
+  <folder>/banks/          banks that the evolving arm ended with
+
+Must not know about: flags, training.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from skilljax import assembly
+from skilljax.checkpoint import run_stamp
+from skilljax.envs import base as envs
+from skilljax.evaluation import exact, paired
+from skilljax.runs.records import edit_fields
+from skilljax.runs.training import read_banks, write_banks
+from skilljax.types import Task
+
+
+def run(
+  settings: assembly.Settings,
+  policy_folder: str | Path,
+  folder: str | Path,
+  *,
+  banks_folder: str | Path | None = None,
+) -> dict[str, Any]:
+  """Evaluates a policy folder; returns the summary that it also writes.
+
+  Args:
+    settings: section `eval` says what is played.
+    policy_folder: Hugging Face layout.
+    folder: of the results.
+    banks_folder: banks of the frozen and evolving arms, one file a scope; None: empty.
+  """
+  folder = Path(folder)
+  policy = assembly.load_policy(policy_folder)
+  engine = assembly.make_engine(settings, policy)
+  engine.publish(policy.params, 0)
+  engine.warmup()
+  source = envs.make_source(settings.env_name, settings.env)
+  tasks, warmup = choose_tasks(source, settings.eval)
+  with assembly.make_pool(settings) as pool:
+    runner = assembly.make_runner(
+      settings, engine=engine, tokenizer=policy.tokenizer, pool=pool
+    )
+    evaluation = exact.evaluate(
+      tasks,
+      runner=runner,
+      settings=settings.eval,
+      banks=read_banks(Path(banks_folder)) if banks_folder else {},
+      warmup=warmup,
+    )
+  name = f"{settings.env_name}_{settings.eval.split}"
+  summary = summarise(evaluation, name=name, tasks=tasks, policy=str(policy_folder))
+  folder.mkdir(parents=True, exist_ok=True)
+  write(folder, evaluation, summary)
+  return summary
+
+
+def choose_tasks(
+  source: envs.TaskSource, settings: exact.EvalSettings
+) -> tuple[dict[str, Sequence[Task]], dict[str, Sequence[Task]]]:
+  """(tasks by scope, warm-up tasks by scope); the warm-up takes the end of a stream.
+
+  Raises:
+    ValueError: a stream is shorter than what is asked of it.
+  """
+  scopes = source.scopes(settings.split)
+  if settings.num_scopes > len(scopes):
+    raise ValueError(
+      f"num_scopes={settings.num_scopes} must be <= {len(scopes)}, the scopes of split "
+      f"{settings.split!r} (config key eval.num_scopes)"
+    )
+  tasks, warmup = {}, {}
+  for scope in scopes[: settings.num_scopes or len(scopes)]:
+    stream = source.stream(scope, settings.split)
+    played = settings.tasks_per_scope or len(stream)
+    if played + settings.warmup_tasks > len(stream):
+      raise ValueError(
+        f"tasks_per_scope={played} and warmup_tasks={settings.warmup_tasks} must add up "
+        f"to at most {len(stream)}, the stream of {scope} (config keys eval.*)"
+      )
+    tasks[scope] = stream[:played]
+    if settings.warmup_tasks:
+      warmup[scope] = stream[len(stream) - settings.warmup_tasks :]
+  return tasks, warmup
+
+
+def summarise(
+  evaluation: exact.Evaluation, *, name: str, tasks: Mapping, policy: str
+) -> dict[str, Any]:
+  """Success by arm and family with intervals, paired differences, and the cost."""
+  records = evaluation.records
+  arms = paired.by_arm(records)
+  families = sorted({r.family for r in records})
+  return {
+    "name": name,
+    "policy": policy,
+    "stamp": run_stamp(),
+    "num_tasks": sum(len(stream) for stream in tasks.values()),
+    "interactions": evaluation.num_episodes,
+    "faults": sum(bool(r.fault) for r in records),
+    "arms": {
+      arm: {
+        "success": dataclasses.asdict(paired.success(group)),
+        "turns": sum(r.num_turns for r in group) / len(group),
+        "families": {
+          family: dataclasses.asdict(
+            paired.success([r for r in group if r.family == family])
+          )
+          for family in families
+        },
+        "by_position": by_position(group),
+      }
+      for arm, group in arms.items()
+    },
+    "differences": {
+      f"{arm} - no_bank": dataclasses.asdict(paired.difference(records, arm, "no_bank"))
+      for arm in arms
+      if arm != "no_bank" and "no_bank" in arms
+    },
+    "metrics": paired.metrics(
+      records, name=name, num_tasks=sum(len(stream) for stream in tasks.values())
+    ),
+    "table": paired.table(records),
+  }
+
+
+def by_position(records: Sequence[exact.EpisodeRecord]) -> list[float]:
+  """Mean success at each position of the streams: how an evolving bank pays off."""
+  groups: dict[int, list[bool]] = {}
+  for record in records:
+    groups.setdefault(record.position, []).append(record.success)
+  return [sum(groups[p]) / len(groups[p]) for p in sorted(groups)]
+
+
+def write(folder: Path, evaluation: exact.Evaluation, summary: dict[str, Any]) -> None:
+  """Writes the files of an evaluation."""
+  rows = [dataclasses.asdict(record) for record in evaluation.records]
+  (folder / "records.json").write_text(json.dumps(rows))
+  (folder / "summary.json").write_text(json.dumps(summary, indent=2))
+  lines = []
+  for arm, rollout in evaluation.rollouts.items():
+    for node_id, outcome in rollout.edits.items():
+      row = {
+        "arm": arm,
+        "node": node_id,
+        "task": rollout.trajectories[node_id].task.key,
+        "edit": edit_fields(outcome.edit),
+        "status": outcome.status,
+        "bank": outcome.bank.version,
+      }
+      lines.append(json.dumps(row) + "\n")
+  (folder / "edits.jsonl").write_text("".join(lines))
+  for arm, banks in evaluation.banks.items():
+    if arm != "no_bank":
+      write_banks(folder / "banks" / arm, banks)

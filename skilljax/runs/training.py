@@ -1,0 +1,215 @@
+"""A training run: the loop with its checkpoints, metrics and records, in one folder.
+
+  <folder>/config.json  metrics.jsonl  perf.jsonl  edits.jsonl  commits.jsonl
+  <folder>/checkpoints/<update>/     everything that a resume needs
+  <folder>/policy/  banks/           the result
+
+A killed run continues from its last checkpoint and writes the same bytes as a run that was
+never killed. Must not know about: flags, what an update does.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from skilljax import assembly, checkpoint
+from skilljax import train as train_lib
+from skilljax.config import ConfigError, plain, to_json
+from skilljax.engine.engine import DecodeEngine
+from skilljax.envs import base as envs
+from skilljax.metrics import MetricWriter, Progress, peak_rss_bytes, rss_bytes
+from skilljax.runs.cold_start import write_policy
+from skilljax.runs.records import Recorder
+from skilljax.skills import store
+from skilljax.skills.bank import SkillBank
+from skilljax.skills.stats import stats_from_record
+
+
+def run(
+  settings: assembly.Settings, policy_folder: str | Path, folder: str | Path
+) -> Path:
+  """Trains from a policy folder, or goes on from the last checkpoint in `folder`.
+
+  Args:
+    settings: of the run; a resumed run must have the same, except `train.num_updates`.
+    policy_folder: the cold-start policy, which is also the KL reference.
+    folder: of the run.
+  Returns:
+    The folder of the trained policy.
+  Raises:
+    ConfigError: the config does not fit the policy, the memory or the checkpoint.
+  """
+  folder = Path(folder)
+  policy = assembly.load_policy(policy_folder)
+  learner = assembly.make_learner(settings, policy.model)
+  engine = assembly.make_engine(settings, policy)
+  checkpointer = checkpoint.Checkpointer(
+    folder / "checkpoints", keep=settings.train.keep_checkpoints
+  )
+  state = train_lib.LoopState(update=0, train=learner.init(policy.params), banks={})
+  state, resumed = restore(checkpointer, state, settings, policy.tokenizer.fingerprint)
+  (folder / "config.json").write_text(to_json(settings.resolved))
+  engine.publish(state.train.params, state.update)
+  engine.warmup()
+  with assembly.make_pool(settings) as pool:
+    shop = train_lib.Workshop(
+      settings=settings,
+      source=envs.make_source(settings.env_name, settings.env),
+      teacher=envs.make_teacher(settings.env_name, settings.env),
+      engine=engine,
+      runner=assembly.make_runner(
+        settings, engine=engine, tokenizer=policy.tokenizer, pool=pool
+      ),
+      learner=learner,
+      reference=policy.params,
+    )
+    desk = _Desk(settings, folder, checkpointer, policy, engine, resumed)
+    state = train_lib.run(shop, state, on_update=desk.on_update)
+    desk.close()
+  save_result(folder, policy, state)
+  return folder / "policy"
+
+
+class _Desk:
+  """Writes down each update: metrics, records, checkpoints, progress."""
+
+  def __init__(
+    self,
+    settings: assembly.Settings,
+    folder: Path,
+    checkpointer: checkpoint.Checkpointer,
+    policy: assembly.Policy,
+    engine: DecodeEngine,
+    resumed: int | None,
+  ):
+    self._settings = settings
+    self._checkpointer = checkpointer
+    self._fingerprint = policy.tokenizer.fingerprint
+    self._engine = engine
+    self._writer = MetricWriter(folder, resume_step=resumed)
+    self._recorder = Recorder(folder, policy.tokenizer, resume_step=resumed)
+    self._progress = Progress("training", total=settings.train.num_updates)
+    self._progress.__enter__()
+    self._clock = time.perf_counter()
+
+  def on_update(self, state: train_lib.LoopState, update: train_lib.Update) -> None:
+    """Called after each update, with the state that follows it."""
+    train = self._settings.train
+    self._writer.write(state.update, {**update.metrics, **self._perf(update)})
+    first = state.update == 1 or state.update == train.num_updates
+    episodes = first or state.update % train.record_every == 0
+    self._recorder.write(state.update, update, episodes=episodes)
+    if state.update % train.checkpoint_every == 0 or state.update == train.num_updates:
+      self._checkpointer.save(
+        state.update, state.train, host_state(state, self._settings, self._fingerprint)
+      )
+    numbers = update.metrics
+    note = f"success {numbers['rollout/success']:.2f}"
+    if "skill/utility_mean" in numbers:
+      note += f"  utility {numbers['skill/utility_mean']:+.2f}"
+      note += f"  bank {numbers['skill/bank_size']:.1f}"
+    self._progress.update(state.update, note)
+
+  def _perf(self, update: train_lib.Update) -> dict[str, float]:
+    now, stats = time.perf_counter(), self._engine.stats()
+    self._engine.reset_stats()
+    seconds, self._clock = now - self._clock, now
+    return {
+      "perf/update_s": seconds,
+      "perf/decode_tok_s": stats["decoded_tok_s"],
+      "perf/rss_bytes": float(rss_bytes()),
+      "perf/peak_rss_bytes": float(peak_rss_bytes()),
+    }
+
+  def close(self) -> None:
+    """Waits for the last checkpoint and closes the files."""
+    self._checkpointer.wait()
+    self._checkpointer.close()
+    self._writer.close()
+    self._progress.__exit__(None, None, None)
+
+
+def host_state(
+  state: train_lib.LoopState, settings: assembly.Settings, fingerprint: str
+) -> dict[str, Any]:
+  """The host half of a checkpoint; `restore` reads it back exactly."""
+  return {
+    "update": state.update,
+    "banks": {scope: store.bank_to_record(b) for scope, b in state.banks.items()},
+    "stats": state.stats.to_record(),
+    "nulls": list(state.nulls),
+    "interactions": state.interactions,
+    "tokenizer": fingerprint,
+    "config": plain(settings.resolved),
+    "stamp": checkpoint.run_stamp(),
+  }
+
+
+def restore(
+  checkpointer: checkpoint.Checkpointer,
+  fresh: train_lib.LoopState,
+  settings: assembly.Settings,
+  fingerprint: str,
+) -> tuple[train_lib.LoopState, int | None]:
+  """The state of the last checkpoint and its update, or (`fresh`, None)."""
+  step = checkpointer.latest_step()
+  if step is None:
+    return fresh, None
+  arrays, host = checkpointer.restore(fresh.train, step)
+  _check_same(host, settings, fingerprint)
+  state = train_lib.LoopState(
+    update=host["update"],
+    train=arrays,
+    banks={scope: store.bank_from_record(b) for scope, b in host["banks"].items()},
+    stats=stats_from_record(host["stats"]),
+    nulls=tuple(host["nulls"]),
+    interactions=host["interactions"],
+  )
+  return state, step
+
+
+def _check_same(
+  host: Mapping[str, Any], settings: assembly.Settings, fingerprint: str
+) -> None:
+  """Raises a ConfigError if a checkpoint was made with another config or tokenizer."""
+  if host["tokenizer"] != fingerprint:
+    raise ConfigError(
+      f"the checkpoint was made with tokenizer {host['tokenizer']}, the policy has "
+      f"{fingerprint}; start in an empty --workdir or give the policy it came from"
+    )
+  ours, theirs = json.loads(to_json(settings.resolved)), dict(host["config"])
+  for config in (ours, theirs):
+    # A longer run is the same run, and its rhythm of saving changes no result.
+    for key in ("num_updates", "checkpoint_every", "keep_checkpoints"):
+      config["train"] = {**config["train"], key: None}
+    config.pop("eval")
+  changed = sorted(
+    name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)
+  )
+  if changed:
+    raise ConfigError(
+      f"config sections {changed} differ from those of the checkpoint; restore them, or "
+      "start in an empty --workdir"
+    )
+
+
+def save_result(
+  folder: Path, policy: assembly.Policy, state: train_lib.LoopState
+) -> None:
+  """Writes the trained policy and the banks of the scopes played last."""
+  write_policy(folder / "policy", policy.model, state.train.params, policy.tokenizer)
+  write_banks(folder / "banks", state.banks)
+
+
+def write_banks(folder: Path, banks: Mapping[str, SkillBank]) -> None:
+  """Writes each bank to `<folder>/<scope>.json`."""
+  folder.mkdir(parents=True, exist_ok=True)
+  for scope, bank in banks.items():
+    store.save_bank(folder / f"{scope}.json", bank)
+
+
+def read_banks(folder: Path) -> dict[str, SkillBank]:
+  """Reads every bank of a folder; {} if there is none."""
+  return {path.stem: store.load_bank(path) for path in sorted(folder.glob("*.json"))}
