@@ -1,7 +1,7 @@
 """The learner: packed rows in, a better policy out.
 
-One jitted gradient per micro-batch, added up on the device, and one jitted optimiser step.
-Aggregation weights are computed once over the whole mini-batch, so the result does not
+One jitted gradient per micro-batch, added up on the device, and one jitted optimiser
+step. Aggregation weights are computed once over the whole mini-batch, so the result does not
 depend on how rows fall into micro-batches.
 
 Must not know about: text, environments, skills, where advantages come from.
@@ -17,12 +17,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
+from optax.contrib import MuonDimensionNumbers
 
 from skilljax.models.config import ModelConfig
 from skilljax.models.logprobs import sequence_logprobs
 from skilljax.rl import aggregation, losses
 from skilljax.rl.batch import TokenBatch
 from skilljax.types import Role
+
+OPTIMIZERS = ("adamw", "muon")
+MUON_RMS = 0.2
+# Parameter [L, …] -> (input axes, output axes); see `skilljax.models.params`.
+_MUON_AXES = {
+  **dict.fromkeys(("wq", "wk", "wv"), MuonDimensionNumbers((1,), (2, 3))),
+  "wo": MuonDimensionNumbers((1, 2), (3,)),
+  **dict.fromkeys(("w_gate", "w_up", "w_down"), MuonDimensionNumbers((1,), (2,))),
+}
 
 Params = Any
 Metrics = dict[str, losses.WeightedSum]
@@ -33,7 +44,9 @@ class LearnerSettings:
   """Optimiser and shapes; config section `learner`.
 
   Attributes:
-    learning_rate: peak, > 0.
+    optimizer: 'adamw', or 'muon' (arXiv:2502.16982) for matrices with AdamW for the
+      rest: small models trained from scratch learn to copy in a third of the steps.
+    learning_rate: peak, > 0; muon's updates have the size of AdamW's at 0.2 of it.
     warmup_steps: optimiser steps of linear warm-up, >= 0.
     decay_steps: optimiser steps until the cosine reaches `end_fraction`; 0 = constant.
     end_fraction: of the peak, at the end of the decay.
@@ -44,6 +57,7 @@ class LearnerSettings:
     logprob_chunk: columns of logits at a time.
   """
 
+  optimizer: str = "adamw"
   learning_rate: float = 1e-6
   warmup_steps: int = 0
   decay_steps: int = 0
@@ -57,6 +71,11 @@ class LearnerSettings:
   logprob_chunk: int = 256
 
   def __post_init__(self):
+    if self.optimizer not in OPTIMIZERS:
+      raise ValueError(
+        f"optimizer={self.optimizer!r} must be one of {OPTIMIZERS} "
+        "(config key learner.optimizer)"
+      )
     for name in ("learning_rate", "max_grad_norm"):
       if not self.__dict__[name] > 0:
         raise ValueError(
@@ -120,29 +139,54 @@ class TrainState:
 
 
 def make_optimizer(settings: LearnerSettings) -> optax.GradientTransformation:
-  """AdamW with clipping, warm-up and cosine decay."""
+  """Clipping, then AdamW or muon, with warm-up and cosine decay."""
+  rate = _learning_rate(settings)
+  if settings.optimizer == "muon":
+    step = optax.contrib.muon(
+      rate,
+      weight_decay=settings.weight_decay,
+      adam_b1=settings.beta1,
+      adam_b2=settings.beta2,
+      # Both kinds of update get the same root mean square per learning rate.
+      adam_learning_rate=lambda count: MUON_RMS * rate(count),
+      consistent_rms=MUON_RMS,
+      muon_weight_dimension_numbers=muon_dimensions,
+    )
+  else:
+    step = optax.adamw(
+      rate,
+      b1=settings.beta1,
+      b2=settings.beta2,
+      weight_decay=settings.weight_decay,
+      mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
+    )
+  return optax.chain(optax.clip_by_global_norm(settings.max_grad_norm), step)
+
+
+def _learning_rate(settings: LearnerSettings) -> optax.Schedule:
   if settings.decay_steps:
-    rate = optax.warmup_cosine_decay_schedule(
+    return optax.warmup_cosine_decay_schedule(
       0.0 if settings.warmup_steps else settings.learning_rate,
       settings.learning_rate,
       settings.warmup_steps,
       max(settings.decay_steps, settings.warmup_steps + 1),
       settings.learning_rate * settings.end_fraction,
     )
-  elif settings.warmup_steps:
-    rate = optax.linear_schedule(0.0, settings.learning_rate, settings.warmup_steps)
-  else:
-    rate = settings.learning_rate
-  return optax.chain(
-    optax.clip_by_global_norm(settings.max_grad_norm),
-    optax.adamw(
-      rate,
-      b1=settings.beta1,
-      b2=settings.beta2,
-      weight_decay=settings.weight_decay,
-      mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
-    ),
-  )
+  if settings.warmup_steps:
+    return optax.linear_schedule(0.0, settings.learning_rate, settings.warmup_steps)
+  return optax.constant_schedule(settings.learning_rate)
+
+
+def muon_dimensions(params: Params) -> Params:
+  """Which axes of each matrix are inputs and outputs; None where AdamW steps.
+
+  The leading axis of stacked layers stays apart: each layer is a matrix of its own.
+  """
+
+  def one(path, _):
+    return _MUON_AXES.get(path[-1].key)
+
+  return jax.tree_util.tree_map_with_path(one, params)
 
 
 class Learner:

@@ -1,4 +1,4 @@
-"""Memory before it is spent: what a config will hold on each device, against what is there.
+"""Memory before it is spent: what a config holds on a device, against what is there.
 
 Purpose: stop a run that cannot fit before it compiles, with the config key that decides.
 The numbers are an estimate from shapes (docs/architecture.md); measured peaks are in

@@ -1,7 +1,7 @@
 """The loop: SkillMaster, read top to bottom.
 
-Every recipe is a config of this page: GRPO without skills (`train.skills=False`), a frozen
-bank (`gate.mode='frozen'`), joint normalisation (`rl.advantage='joint'`), …
+Every recipe is a config of this page: GRPO without skills (`train.skills=False`), a
+frozen bank (`gate.mode='frozen'`), joint normalisation (`rl.advantage='joint'`), …
 
 Must not know about: flags, how parts are built, file formats.
 """

@@ -125,7 +125,7 @@ def load(folder: str | Path) -> list[Example]:
   version = Path(folder) / "demonstrations" / str(Demonstrations.VERSION)
   if not version.is_dir():
     raise FileNotFoundError(
-      f"no demonstrations at {version}; build them with experiments/demonstrations.py"
+      f"no demonstrations at {version}; build them with experiments/sft.py"
     )
   source = tfds.builder_from_directory(str(version)).as_data_source(split="train")
   return [
@@ -143,21 +143,20 @@ def load(folder: str | Path) -> list[Example]:
 def balance_reviews(examples: Iterable[Example], seed: int) -> list[Example]:
   """Trains equally many reviews of each kind; all episodes keep their task turns.
 
-  Reviews of over-represented kinds lose their loss mask, chosen by `seed`.
+  Reviews of over-represented kinds lose their loss mask, chosen by `seed`. So do all
+  reviews without a kind: they were rejected, or cut off, and are nothing to imitate.
   """
   rows = list(examples)
   kinds = collections.defaultdict(list)
   for index, row in enumerate(rows):
-    if row.edit_kind:
-      kinds[row.edit_kind].append(index)
-  if not kinds:
-    return rows
-  quota = min(len(members) for members in kinds.values())
+    kinds[row.edit_kind].append(index)
+  dropped = kinds.pop("", [])
+  quota = min((len(members) for members in kinds.values()), default=0)
   rng = np.random.default_rng(seed)
   for members in kinds.values():
-    for index in rng.permutation(members)[quota:]:
-      row = rows[index]
-      rows[index] = dataclasses.replace(
-        row, loss_mask=row.loss_mask & (row.role != Role.EDIT)
-      )
+    dropped.extend(rng.permutation(members)[quota:])
+  for index in dropped:
+    row = rows[index]
+    mask = row.loss_mask & (row.role != Role.EDIT)
+    rows[index] = dataclasses.replace(row, loss_mask=mask)
   return rows

@@ -39,8 +39,8 @@ class EngineSettings:
   num_slots: int = 64
   max_len: int = 768
   attend_buckets: tuple[int, ...] = (256, 512)
-  extend_buckets: tuple[int, ...] = (32, 128)
-  row_buckets: tuple[int, ...] = (16,)
+  extend_buckets: tuple[int, ...] = (16, 64)
+  row_buckets: tuple[int, ...] = (8,)
   decode_chunk: int = 32
   exit_fraction: float = 0.25
   top_k: int = 0

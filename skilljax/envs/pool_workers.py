@@ -1,7 +1,8 @@
 """Environments in worker processes: placement, time-outs, restarts, recycling.
 
-One request runs in a worker at a time, so a time-out measures that request and nothing
-else, and an answer can only belong to the request that is running.
+A worker answers its requests in the order in which they were sent. It is sent several at
+once, so that it need not wait for the caller between two of them; a time-out still
+measures one request, from when the one before it was answered.
 
 Must not know about: tickets, which environment it hosts.
 """
@@ -14,11 +15,15 @@ import selectors
 import time
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 from skilljax.envs.base import Env
 from skilljax.envs.pool_episode import Answer, Episode
 from skilljax.envs.pool_process import WorkerLost, WorkerProcess, decode_answer, stop_all
 from skilljax.types import Fault
+
+# Well below a socket's buffer, so that sending never waits for the child.
+_MAX_CHARS_IN_PIPE = 32_768
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +54,28 @@ class _Slot:
 
 @dataclasses.dataclass
 class _Request:
-  """One command for one slot. `action` is None for a reset."""
+  """One command for one slot.
+
+  Attributes:
+    slot, episode: whose it is.
+    message: what the child gets; a reset carries a task, a step an action.
+    timeout_s: how long the child may work on it.
+  """
 
   slot: _Slot
   episode: Episode
-  action: str | None = None
+  message: dict[str, Any]
+  timeout_s: float
+
+  @property
+  def is_reset(self) -> bool:
+    """True for the first request of an episode."""
+    return "task" in self.message
+
+  @property
+  def num_chars(self) -> int:
+    """About what it takes in the pipe; only actions can be long."""
+    return len(self.message.get("action", ""))
 
 
 @dataclasses.dataclass(eq=False)
@@ -63,11 +85,11 @@ class _Worker:
   Attributes:
     process: its handle.
     slots: its environments.
-    deadline: when what it does now (starting, or `running`) has taken too long.
+    deadline: when what it does now (starting, or `sent[0]`) has taken too long.
     ready: it has built its first environment.
     retiring: it takes no new episode.
-    running: the request it works on.
-    queue: requests that wait for it.
+    sent: requests without an answer; it works on the first.
+    queue: requests that it has not been sent.
     num_started: episodes it has been given.
     lost: it is gone.
   """
@@ -77,7 +99,7 @@ class _Worker:
   deadline: float
   ready: bool = False
   retiring: bool = False
-  running: _Request | None = None
+  sent: collections.deque[_Request] = dataclasses.field(default_factory=collections.deque)
   queue: collections.deque[_Request] = dataclasses.field(
     default_factory=collections.deque
   )
@@ -92,7 +114,7 @@ class _Worker:
   @property
   def waited_for(self) -> bool:
     """True when a message of this worker is due."""
-    return not self.ready or self.running is not None
+    return not self.ready or bool(self.sent)
 
 
 class WorkerBackend:
@@ -130,7 +152,8 @@ class WorkerBackend:
       self._answers.append((episode, self._unasked.pop(episode.serial)))
       return
     worker, slot = self._place_of[episode.serial]
-    worker.queue.append(_Request(slot, episode, action))
+    message = {"action": action}
+    worker.queue.append(_Request(slot, episode, message, self._limits.step_timeout_s))
     self._dispatch(worker)
 
   def release(self, episode: Episode):
@@ -144,7 +167,7 @@ class WorkerBackend:
     worker, slot = self._place_of.pop(episode.serial)
     kept = [request for request in worker.queue if request.episode is not episode]
     worker.queue = collections.deque(kept)
-    if worker.running is None or worker.running.slot is not slot:
+    if all(request.slot is not slot for request in worker.sent):
       self._free(worker, slot)
 
   def poll(self, timeout_s: float) -> list[tuple[Episode, Answer]]:
@@ -177,7 +200,7 @@ class WorkerBackend:
 
   def _owes(self) -> bool:
     return bool(self._waiting) or any(
-      worker.running or worker.queue for worker in self._workers_all()
+      worker.sent or worker.queue for worker in self._workers_all()
     )
 
   def _patience(self, end: float) -> float:
@@ -193,32 +216,39 @@ class WorkerBackend:
       except WorkerLost as lost:
         self._on_lost(worker, str(lost))
 
-  def _on_message(self, worker: _Worker, message: dict):
-    request = worker.running
+  def _on_message(self, worker: _Worker, message: dict[str, Any]):
     if not worker.ready:
-      if "failed" in message:
-        raise WorkerLost(f"the environment could not be built: {message['failed']}")
-      if "ready" not in message:
-        raise WorkerLost(f"worker {worker.process.pid} did not say ready: {message}")
-      worker.ready = True
-      self._failed_starts = 0
-    elif request is None or message.get("serial") != request.episode.serial:
+      self._on_first_message(worker, message)
+    elif not worker.sent or message.get("serial") != worker.sent[0].episode.serial:
       raise WorkerLost(f"worker {worker.process.pid} answered what nobody asked")
-    elif "error" in message:
-      worker.running = None
+    else:
+      self._on_answer(worker, message)
+    self._dispatch(worker)
+
+  def _on_first_message(self, worker: _Worker, message: dict[str, Any]):
+    if "failed" in message:
+      raise WorkerLost(f"the environment could not be built: {message['failed']}")
+    if "ready" not in message:
+      raise WorkerLost(f"worker {worker.process.pid} did not say ready: {message}")
+    worker.ready = True
+    self._failed_starts = 0
+
+  def _on_answer(self, worker: _Worker, message: dict[str, Any]):
+    request = worker.sent[0]
+    if "error" in message:
       self._fail(request.episode, str(message["error"]), asked=True)
-      # The engine behind the object may be damaged too: no new episode in this process.
-      self._free(worker, request.slot)
-      if not worker.retiring:
-        self.counts["restarts"] += 1
-        self._retire(worker)
     else:
       answer = decode_answer(message.get("observation"))
-      worker.running = None
       self._answers.append((request.episode, answer))
-      if request.episode.serial not in self._place_of:
-        self._free(worker, request.slot)
-    self._dispatch(worker)
+    worker.sent.popleft()
+    if worker.sent:
+      worker.deadline = time.monotonic() + worker.sent[0].timeout_s
+    if request.episode.serial not in self._place_of:  # failed, or released meanwhile
+      self._free(worker, request.slot)
+    if "error" in message and not worker.retiring:
+      # The engine behind the object may be damaged too: no new episode in this process.
+      self.counts["restarts"] += 1
+      self._retire(worker)
 
   # Placement
 
@@ -254,29 +284,28 @@ class WorkerBackend:
       slot.episode, slot.last_task = episode, task.key
       worker.num_started += 1
       self._place_of[episode.serial] = (worker, slot)
-      worker.queue.append(_Request(slot, episode))
+      message = {"task": dataclasses.asdict(task)}
+      worker.queue.append(_Request(slot, episode, message, self._limits.reset_timeout_s))
       if 0 < self._limits.recycle_after_episodes <= worker.num_started:
         self.counts["recycles"] += 1
         self._retire(worker)
       self._dispatch(worker)
 
   def _dispatch(self, worker: _Worker):
-    if not worker.ready or worker.running is not None or not worker.queue:
-      return
-    request = worker.queue.popleft()
-    message = {"serial": request.episode.serial, "slot": request.slot.number}
-    if request.action is None:
-      message["task"] = dataclasses.asdict(request.episode.task)
-      timeout_s = self._limits.reset_timeout_s
-    else:
-      message["action"] = request.action
-      timeout_s = self._limits.step_timeout_s
-    worker.running = request
-    worker.deadline = time.monotonic() + timeout_s
-    try:
-      worker.process.send(message)
-    except WorkerLost as lost:
-      self._on_lost(worker, str(lost))
+    while worker.ready and not worker.lost and worker.queue:
+      request = worker.queue[0]
+      load = sum(sent.num_chars for sent in worker.sent) + request.num_chars
+      if worker.sent and load > _MAX_CHARS_IN_PIPE:
+        return
+      worker.queue.popleft()
+      if not worker.sent:
+        worker.deadline = time.monotonic() + request.timeout_s
+      worker.sent.append(request)
+      place = {"serial": request.episode.serial, "slot": request.slot.number}
+      try:
+        worker.process.send({**place, **request.message})
+      except WorkerLost as lost:
+        self._on_lost(worker, str(lost))
 
   # Endings
 
@@ -316,10 +345,9 @@ class WorkerBackend:
     now = time.monotonic()
     for worker in self._workers_all():
       if worker.waited_for and now >= worker.deadline:
-        request = worker.running
         what = "start"
-        if request is not None:
-          what = "reset" if request.action is None else "step"
+        if worker.sent:
+          what = "reset" if worker.sent[0].is_reset else "step"
         limit = self._limits.__dict__[f"{what}_timeout_s"]
         self._on_lost(worker, f"{what} took more than {limit} s (env.{what}_timeout_s)")
 
@@ -331,8 +359,15 @@ class WorkerBackend:
     self._selector.unregister(worker.process)
     worker.process.kill()
     self._processes.discard(worker.process)
-    unbegun = [request.episode for request in worker.queue if request.action is None]
-    asked = [request.episode for request in (worker.running, *worker.queue) if request]
+    requests = [*worker.sent, *worker.queue]
+    asked = [request.episode for request in requests]
+    # It works on the first request sent; a reset behind that one can begin elsewhere.
+    waiting = requests[1:] if worker.sent else requests
+    unbegun = [
+      request.episode
+      for request in waiting
+      if request.is_reset and request.episode.serial in self._place_of
+    ]
     for slot in worker.slots:
       if slot.episode in unbegun:
         del self._place_of[slot.episode.serial]

@@ -51,9 +51,18 @@ class EvalSettings:
 
   def __post_init__(self):
     unknown = sorted(set(self.arms) - set(ARMS))
-    if unknown or not self.arms:
-      raise ValueError(f"arms={self.arms} must be some of {ARMS} (config key eval.arms)")
-    for name, low in (("passes", 1), ("width", 1), ("num_scopes", 0)):
+    if unknown or not self.arms or len(set(self.arms)) < len(self.arms):
+      raise ValueError(
+        f"arms={self.arms} must be some of {ARMS}, each once (config key eval.arms)"
+      )
+    for name, low in (
+      ("passes", 1),
+      ("width", 1),
+      ("temperature", 0),
+      ("num_scopes", 0),
+      ("tasks_per_scope", 0),
+      ("warmup_tasks", 0),
+    ):
       if self.__dict__[name] < low:
         raise ValueError(
           f"{name}={self.__dict__[name]} must be >= {low} (config key eval.{name})"
@@ -110,7 +119,7 @@ def evaluate(
     settings: arms, passes, width, temperature.
     banks: scope -> bank that the frozen and evolving arms start with; absent: empty.
     warmup: scope -> tasks disjoint from `tasks`; if given, the frozen arm's bank is
-      what the policy writes while playing them.
+      what the policy writes while playing them. Scopes without warm-up keep theirs.
   Raises:
     ValueError: a warm-up task is also evaluated, or a task stands twice.
   """

@@ -117,7 +117,12 @@ def metrics(
   """
   rows: dict[str, float] = {}
   for arm, group in by_arm(records).items():
-    covered = len({r.task for r in group if not r.fault})
+    # Of the worst pass: the name must not promise what one of them missed.
+    passes = {r.pass_index: set() for r in group}
+    for record in group:
+      if not record.fault:
+        passes[record.pass_index].add(record.task)
+    covered = min(len(tasks) for tasks in passes.values())
     prefix = f"eval/{name}/bank_{arm.removesuffix('_bank')}"
     rows[f"{prefix}/success_{covered}of{num_tasks}"] = success(group).mean
     rows[f"{prefix}/turns"] = float(np.mean([r.num_turns for r in group]))

@@ -58,10 +58,11 @@ def token_logprobs(
     part, part_targets = hidden_and_targets
     return _score(transformer.logits(params, part, cfg) / temperature, part_targets)
 
-  scored = jax.lax.map(score, (split(hidden), split(targets)))
-  return tuple(
-    jnp.moveaxis(x, 0, 1).reshape(batch, num_chunks * chunk)[:, :length] for x in scored
-  )
+  def join(x):
+    return jnp.moveaxis(x, 0, 1).reshape(batch, num_chunks * chunk)[:, :length]
+
+  logprobs, entropy = jax.lax.map(score, (split(hidden), split(targets)))
+  return join(logprobs), join(entropy)
 
 
 def sequence_logprobs(

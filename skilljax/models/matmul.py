@@ -30,7 +30,8 @@ def matmul(
   if x.dtype != w.dtype:
     raise TypeError(f"w has type {w.dtype}, must have the type of x, {x.dtype}")
   rows = x.reshape(-1, x.shape[-1])
-  return _product(rows, w, jnp.dtype(out_dtype or x.dtype)).reshape(*x.shape[:-1], -1)
+  out: jax.Array = _product(rows, w, jnp.dtype(out_dtype or x.dtype))
+  return out.reshape(*x.shape[:-1], w.shape[1])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -53,10 +53,10 @@ class GateSettings:
         f"{1.0 / self.level - 1.0:.0f}, or no edit can ever pass "
         "(config key gate.null_window)"
       )
-    for name in ("max_commits",):
-      if self.__dict__[name] < 1:
+    for name, low in (("max_commits", 1), ("audits_per_update", 0)):
+      if self.__dict__[name] < low:
         raise ValueError(
-          f"{name}={self.__dict__[name]} must be >= 1 (config key gate.{name})"
+          f"{name}={self.__dict__[name]} must be >= {low} (config key gate.{name})"
         )
 
 
@@ -104,7 +104,8 @@ def commit(
 
   Args:
     banks: chain -> bank.
-    proposals: of one update, any order; equal utilities keep this order.
+    proposals: of one update, any order; equal utilities keep this order. A utility
+      of NaN never passes.
     nulls: recent null utilities.
     limits: what a skill may be.
     settings: mode, m, level.
@@ -115,7 +116,9 @@ def commit(
   history: list[Committed] = []
   if settings.mode == "frozen":
     return new_banks, history
-  best = sorted(proposals, key=lambda p: -p.evidence.utility)
+  # Without NaN (no probe gave a result), which has no place in an order.
+  known = [p for p in proposals if np.isfinite(p.evidence.utility)]
+  best = sorted(known, key=lambda p: -p.evidence.utility)
   count: dict[str, int] = {}
   for proposal in best:
     chain = proposal.chain

@@ -117,7 +117,7 @@ def assign(
   """Rewards, advantages and their spread over tokens.
 
   Args:
-    trajectories: N of an update; faulty ones must have been taken out.
+    trajectories: N >= 0 of an update; faulty ones must have been taken out.
     edits: episode id -> outcome of its review, where one was parsed.
     utilities: episode id -> U, for edits that made a candidate bank.
     settings: estimator, weights, shaping.
@@ -153,6 +153,8 @@ def _estimate(
 ) -> np.ndarray:
   """Units are (trajectory, role): the estimator sees one flat list of them."""
   num = len(group_ids)
+  if not num:  # every environment of the update failed
+    return np.zeros((0, 2), np.float32)
   _, groups = np.unique(np.asarray(group_ids), return_inverse=True)
   options = {}
   if settings.edit_weight is not None:

@@ -6,7 +6,7 @@ Must not know about: engines, environment processes, plans beyond its own node.
 import dataclasses
 
 from skilljax.agents.chat import Transcript
-from skilljax.agents.parse import parse_action, parse_edit
+from skilljax.agents.parse import ParsedEdit, parse_action, parse_edit
 from skilljax.engine.base import GenerateResult
 from skilljax.rollout.plan import EpisodeNode
 from skilljax.types import Edit, Observation, Role, Trajectory, Turn
@@ -72,8 +72,14 @@ class Episode:
     return parsed.action
 
   def add_edit(self, result: GenerateResult, text: str, *, categories: tuple[str, ...]):
-    """Records the review response."""
+    """Records the review response.
+
+    A review that the policy did not end itself edits nothing, even where what there is
+    of it can be read: its reward is that of an unfinished one.
+    """
     parsed = parse_edit(text, categories)
+    if result.finish != "stop" and parsed.edit is not None:
+      parsed = ParsedEdit(None, "unfinished")
     self.edit, self.edit_rejection = parsed.edit, parsed.rejection
     kind = "" if parsed.edit is None else parsed.edit.kind
     self._add_turn(result, text, Role.EDIT, kind, parsed.rejection)

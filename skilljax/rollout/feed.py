@@ -41,8 +41,8 @@ def tasks_at(
   """The N tasks of an update.
 
   With one scope (a benchmark), tasks come in shuffled epochs. With several, N lanes each
-  play `tasks_per_scope` tasks of one scope in stream order, then move to the next scope of
-  a shuffled list; lanes change at different updates, so young and old banks mix.
+  play `tasks_per_scope` tasks of one scope in stream order, then move to the next scope
+  of a shuffled list; lanes change at different updates, so young and old banks mix.
 
   Args:
     update: >= 0.

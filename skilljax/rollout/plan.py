@@ -57,7 +57,8 @@ class Plan:
   """A validated list of nodes, in the order in which free slots take them.
 
   Raises:
-    ValueError: two nodes share an id, or a node commits without review.
+    ValueError: two nodes share an id, a node commits without review, or a stage is
+      negative.
   """
 
   nodes: tuple[EpisodeNode, ...]
@@ -69,6 +70,8 @@ class Plan:
         raise ValueError(f"plan: node_id {node.node_id!r} stands twice; ids are unique")
       if node.commit and not node.review:
         raise ValueError(f"plan: node {node.node_id!r} commits an edit without a review")
+      if node.stage < 0:
+        raise ValueError(f"plan: stage={node.stage} of node {node.node_id!r} must be >= 0")
       seen.add(node.node_id)
 
   def writers(self) -> Mapping[tuple[str, int], int]:
@@ -111,7 +114,11 @@ def streams(
       arms that play the same chains are paired in their randomness.
     evolving: review each episode and commit its edit.
     width: episodes of one chain that run side by side between two commits.
+  Raises:
+    ValueError: width < 1.
   """
+  if width < 1:
+    raise ValueError(f"width={width} must be >= 1 (config key eval.width)")
   nodes = [
     EpisodeNode(
       node_id=f"{chain}:{position}",

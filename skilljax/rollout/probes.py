@@ -74,7 +74,8 @@ class ProbePair:
   after_success: bool
   before_turns: int
   after_turns: int
-  ran: bool  # False when the skill block does not change: δ = 0 by construction
+  # False when the skill block does not change (δ = 0 by construction) or a run broke.
+  ran: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +214,8 @@ def _evidence(
         after_success=right.success,
         before_turns=left.num_act_turns,
         after_turns=right.num_act_turns,
-        ran=True,
+        # Another candidate may have played the run of an unchanged prompt.
+        ran=before != after,
       )
     )
   value = utility(

@@ -121,6 +121,9 @@ class _Run:
     self.runner = runner
     self.plan = plan
     self.banks = banks
+    # Fixed when a stage opens: a node that waits for a slot must not see what others of
+    # its own stage have committed meanwhile.
+    self.read: dict[str, SkillBank] = {}
     self.temperature = temperature
     self.episodes: dict[str, Episode] = {}
     self.in_flight = 0  # requests that the engine has not answered
@@ -164,7 +167,7 @@ class _Run:
     )
     while self.ready and room > 0:
       node = self.ready.popleft()
-      bank = self.banks[node.chain]
+      bank = self.read[node.node_id]
       shown, block = self.runner.shown_skills(node.task, bank)
       self.episodes[node.node_id] = Episode(
         node=node,
@@ -253,7 +256,7 @@ class _Run:
     trajectory = episode.trajectory()
     self.trajectories[node.node_id] = trajectory
     if trajectory.edit is not None and not node.commit:
-      self.edits[node.node_id] = self._apply(self.banks[node.chain], node, trajectory)
+      self.edits[node.node_id] = self._apply(self.read[node.node_id], node, trajectory)
     if node.commit:
       place = (node.chain, node.stage)
       self.committed.setdefault(place, {})[node.node_id] = trajectory
@@ -286,7 +289,9 @@ class _Run:
       self._commit(chain, current)
       following = stages.pop(0)
       self.stage_of[chain] = following
-      self.ready.extend(self.waiting.pop((chain, following)))
+      for node in self.waiting.pop((chain, following)):
+        self.read[node.node_id] = self.banks[chain]
+        self.ready.append(node)
     if self.open_writers[(chain, self.stage_of.get(chain, -1))] <= 0:
       self._commit(chain, self.stage_of.get(chain, -1))
 

@@ -4,7 +4,7 @@
   <folder>/checkpoints/<update>/     everything that a resume needs
   <folder>/policy/  banks/           the result
 
-A killed run continues from its last checkpoint and writes the same bytes as a run that was
+A killed run continues from its last checkpoint and writes the same bytes as one that was
 never killed. Must not know about: flags, what an update does.
 """
 

@@ -24,10 +24,13 @@ SETTINGS = EngineSettings(
   num_slots=4,
   max_len=64,
   attend_buckets=(32,),
-  extend_buckets=(4, 16),
+  extend_buckets=(8,),
   row_buckets=(2,),
   decode_chunk=5,
 )
+
+# Two programs instead of four, for engines that need not cross a bucket.
+ONE_BUCKET = {"attend_buckets": (64,)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ def plan(queue, lengths=None):
 
 
 def test_shapes_by_hand():
-  # 4 rows of <= 4 tokens: a call of 3 and a call of 1. 35 tokens: 16, 16, then 3.
+  # Four rows of <= 4 tokens: a call of 3 and a call of 1. 35 tokens: 16, 16, then 3.
   calls = plan({0: [1], 1: [2] * 4, 2: [3] * 2, 3: [4] * 3, 4: [5] * 35})
   assert [call.tokens.shape for call in calls] == [
     (3, 4),
@@ -32,6 +32,13 @@ def test_shapes_by_hand():
   assert calls[0].rows.tolist() == [0, 2, 3]
   assert calls[0].counts.tolist() == [1, 2, 3]
   assert [call.starts.tolist() for call in calls[2:]] == [[0], [16], [32]]
+
+
+def test_a_bucket_must_be_three_quarters_full():
+  # 12 of 16 is enough; 11 tokens go as 4 + 4 + 3.
+  assert [call.tokens.shape[1] for call in plan({0: [1] * 12})] == [16]
+  calls = plan({0: [1] * 11})
+  assert [call.counts.tolist() for call in calls] == [[4], [4], [3]]
 
 
 def test_padding_rows():

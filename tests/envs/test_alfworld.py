@@ -304,6 +304,7 @@ def test_six_games_equal_the_packaged_engine(settings, source, env):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_memory_is_flat_over_2000_episodes(source, env):
   def rss_mib():
     with open("/proc/self/statm") as file:

@@ -17,14 +17,14 @@ def _make_pool(**values) -> EnvPool:
   options = {
     "num_workers": 1,
     "envs_per_worker": 1,
-    "start_timeout_s": 30.0,
+    "start_timeout_s": 120.0,
     "reset_timeout_s": 5.0,
     "step_timeout_s": 5.0,
   }
   return EnvPool(fake_envs.CountingEnv, **{**options, **values})
 
 
-def _poll_one(pool: EnvPool, timeout_s: float = 30.0):
+def _poll_one(pool: EnvPool, timeout_s: float = 60.0):
   end = time.monotonic() + timeout_s
   while time.monotonic() < end:
     if answers := pool.poll(end - time.monotonic()):
@@ -188,6 +188,41 @@ def test_a_hanging_reset_is_killed_and_waiting_episodes_are_not_lost():
       answers.update(pool.poll(30.0))
     assert "reset took more than 0.5 s" in answers["a"].reason
     assert answers["b"].text == "t1 start"
+
+
+def test_a_worker_goes_on_while_the_caller_is_away():
+  with _make_pool(envs_per_worker=4) as pool:
+    tickets = ["a", "b", "c", "d"]
+    for ticket in tickets:
+      _open(pool, ticket)
+    for ticket in tickets:
+      pool.step(ticket, "sleep 0.05")
+    time.sleep(2.0)  # the caller computes; all four are answered meanwhile
+    assert [ticket for ticket, _ in pool.poll(0.0)] == tickets
+
+
+def test_a_time_out_measures_one_request_not_the_queue():
+  with _make_pool(envs_per_worker=4, step_timeout_s=1.0) as pool:
+    for ticket in "abcd":
+      _open(pool, ticket)
+    for ticket in "abcd":
+      pool.step(ticket, "sleep 0.4")  # 1.6 s in all, 0.4 s each
+    answers = {}
+    while len(answers) < 4:
+      answers.update(pool.poll(60.0))
+    assert not any(isinstance(answer, Fault) for answer in answers.values())
+
+
+def test_huge_actions_do_not_block_the_pipe():
+  with _make_pool(envs_per_worker=8) as pool:
+    for number in range(8):
+      _open(pool, str(number))
+    for number in range(8):
+      pool.step(str(number), "x" * 100_000)
+    answers = {}
+    while len(answers) < 8:
+      answers.update(pool.poll(60.0))
+    assert {len(answer.text) for answer in answers.values()} == {len("t0 1 ") + 100_000}
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ class HouseholdTeacher:
   """
 
   settings: HouseholdSettings = dataclasses.field(default_factory=HouseholdSettings)
-  known: tuple[float, ...] = (0.0, 0.35, 0.7, 1.0)
-  wrong: float = 0.12
+  known: tuple[float, ...] = (0.0, 0.5, 0.9, 1.0, 1.0)
+  wrong: float = 0.2
   null: float = 0.15
 
   def skills(self, task: Task, seed: int) -> tuple[Skill, ...]:

@@ -1,0 +1,184 @@
+import collections
+
+import jax
+import numpy as np
+import pytest
+
+from skilljax import cold_start
+from skilljax.agents import parse, prompts
+from skilljax.data.demonstrations import Example, balance_reviews
+from skilljax.envs.household import HouseholdEnv
+from skilljax.learner import Learner, LearnerSettings, LossSettings
+from skilljax.models.config import ModelConfig
+from skilljax.models.transformer import init_params
+from skilljax.skills.bank import from_skills
+from skilljax.types import Role
+from tests.rollout.worlds import SETTINGS, TEACHER, make_runner, tokenizer, train_tasks
+
+
+def demonstrate(tasks, *, num_slots=16, capacity=16, seed=5, shuffle=None, **options):
+  done = []
+  trajectories = cold_start.demonstrate(
+    tasks,
+    runner=make_runner(capacity=capacity, shuffle=shuffle, **options),
+    teacher=TEACHER,
+    num_slots=num_slots,
+    max_len=4096,
+    seed=seed,
+    on_progress=done.append,
+  )
+  assert done[-1] == len(trajectories)
+  return trajectories
+
+
+def arrays(trajectories):
+  return [
+    (t.episode_id, t.tokens.tolist(), t.loss_mask.tolist(), t.role.tolist(), t.edit)
+    for t in trajectories
+  ]
+
+
+@pytest.fixture(scope="module")
+def tasks():
+  # Repeats are fine: each demonstration has skills of its own.
+  return train_tasks(40) + train_tasks(8)
+
+
+@pytest.fixture(scope="module")
+def shown(tasks):
+  return demonstrate(tasks)
+
+
+def test_one_readable_episode_with_review_for_each_task(tasks, shown):
+  assert [t.task for t in shown] == tasks
+  for trajectory in shown:
+    assert all(turn.finish == "stop" and not turn.rejection for turn in trajectory.turns)
+    assert [turn.role for turn in trajectory.turns[-2:]] == [Role.ACT, Role.EDIT]
+    assert trajectory.edit is not None
+  kinds = collections.Counter(t.edit.kind for t in shown)
+  assert set(kinds) == {"propose", "update", "keep"}
+  assert any(not t.skill_block for t in shown) and any(t.skill_block for t in shown)
+  assert 0.3 < np.mean([t.success for t in shown]) < 1
+
+
+def test_each_demonstration_has_the_skills_of_its_seed(tasks, shown):
+  for index, trajectory in enumerate(shown):
+    bank = from_skills(TEACHER.skills(tasks[index], 5 + index))
+    assert trajectory.bank_version == bank.version
+  again = {t.task.key: t.skill_block for t in shown[40:]}
+  assert any(again[t.task.key] != t.skill_block for t in shown[:8])
+
+
+def test_demonstrations_are_a_function_of_tasks_and_seed(tasks, shown):
+  assert arrays(demonstrate(tasks)) == arrays(shown)
+  assert arrays(demonstrate(tasks, seed=6)) != arrays(shown)
+
+
+@pytest.mark.parametrize(
+  ("num_slots", "capacity", "shuffle"), [(1, 16, None), (3, 2, 0), (64, 64, 1)]
+)
+def test_slots_change_nothing(tasks, shown, num_slots, capacity, shuffle):
+  options = {"num_slots": num_slots, "capacity": capacity, "shuffle": shuffle}
+  assert arrays(demonstrate(tasks, **options)) == arrays(shown)
+
+
+def test_chunks_change_nothing(tasks, shown, monkeypatch):
+  monkeypatch.setattr(cold_start, "CHUNK", 7)
+  assert arrays(demonstrate(tasks)) == arrays(shown)
+
+
+def test_faulty_episodes_are_left_out(tasks, shown):
+  class Fragile(HouseholdEnv):
+    def reset(self, task):
+      if task == tasks[3]:
+        raise RuntimeError("gone")
+      return super().reset(task)
+
+  rest = demonstrate(tasks[:10], make_env=lambda: Fragile(SETTINGS))
+  assert arrays(rest) == arrays(t for i, t in enumerate(shown[:10]) if i != 3)
+
+
+def test_sample_texts_are_those_of_demonstrations():
+  some = train_tasks(6)
+  texts = cold_start.sample_texts(
+    some, env=HouseholdEnv(SETTINGS), teacher=TEACHER, style=prompts.COMPACT, seed=5
+  )
+  played = demonstrate(some)
+  spoken = [turn.text for t in played for turn in t.turns]
+  assert texts[1::2] == spoken
+  assert sum("Review the episode" in text for text in texts) == 6
+  assert not parse.parse_action(texts[1]).rejection
+  decoded = "".join(tokenizer().decode(t.tokens) for t in played)
+  assert all(text in decoded for text in texts)
+
+
+MODEL = ModelConfig(
+  vocab_size=560, d_model=32, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=16,
+  d_ff=64, max_len=1024,
+)  # fmt: skip
+
+
+def fine_tune(examples, steps, seed=0):
+  history = []
+  params = init_params(jax.random.key(0), MODEL)
+  kept = jax.tree.map(np.array, params)
+  settings = LearnerSettings(learning_rate=1e-2, row_len=640, rows_per_batch=2)
+  tuned = cold_start.fine_tune(
+    params,
+    examples,
+    learner=Learner(MODEL, settings, LossSettings()),
+    steps=steps,
+    seed=seed,
+    on_step=lambda step, metrics: history.append((step, metrics["nll"])),
+  )
+  jax.tree.map(np.testing.assert_array_equal, kept, params)  # not donated, not changed
+  return tuned, history
+
+
+@pytest.fixture(scope="module")
+def examples(shown):
+  rows = [
+    Example(t.tokens, t.loss_mask, t.role, t.behavior_logprobs, t.edit.kind) for t in shown
+  ]
+  return balance_reviews([row for row in rows if len(row.tokens) <= 640], 0)
+
+
+def test_fine_tuning_learns(examples):
+  tuned, history = fine_tune(examples, 12)
+  steps, nll = zip(*history, strict=True)
+  assert steps == tuple(range(1, 13))
+  # A uniform guess costs ln 560 = 6.3 nats.
+  assert 5.8 < nll[0] < 6.8
+  assert np.mean(nll[-3:]) < nll[0] - 1.5
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tuned))
+  again, repeated = fine_tune(examples, 12)
+  assert repeated == history
+  jax.tree.map(np.testing.assert_array_equal, again, tuned)
+  assert fine_tune(examples, 2, seed=1)[1] != history[:2]
+
+
+def test_an_epoch_holds_every_example_once(examples):
+  settings = LearnerSettings(row_len=640, rows_per_batch=2)
+  learner = Learner(MODEL, settings, LossSettings())
+
+  def sequences(seed):
+    rows = []
+    for batch, num in cold_start._epoch(examples, learner, seed):
+      assert batch.tokens.shape == (1, 2, 640)
+      for index in set(batch.sequence_id.ravel().tolist()) - {-1}:
+        assert index < num
+        place = batch.sequence_id == index
+        rows.append((batch.tokens[place].tolist(), batch.loss_mask[place].tolist()))
+    return rows
+
+  expected = [(e.tokens.tolist(), [float(m) for m in e.loss_mask]) for e in examples]
+  first, second = sequences((0, 0)), sequences((0, 1))
+  assert sorted(first) == sorted(second) == sorted(expected)
+  assert first != second and first == sequences((0, 0))
+
+
+@pytest.mark.parametrize("name", ["episodes", "steps", "tokenizer_episodes"])
+def test_settings_are_checked(name):
+  values = {"episodes": 1, "steps": 1, name: 0}
+  with pytest.raises(ValueError, match=rf"{name}=0 must be >= 1 .*cold_start\.{name}"):
+    cold_start.ColdStartSettings(**values)
