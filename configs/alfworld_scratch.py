@@ -64,15 +64,17 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
   c.cold_start = ml_collections.ConfigDict()
   c.cold_start.episodes = 1500
-  c.cold_start.steps = 400
+  c.cold_start.steps = 700
+  c.cold_start.opening_steps = 150
   c.cold_start.tokenizer_episodes = 60
   c.cold_start.vocab_size = 1024
   c.cold_start.seed = variant.seed
   c.sft = ml_collections.ConfigDict()
-  c.sft.learning_rate = 2e-3
-  c.sft.warmup_steps = 40
-  c.sft.decay_steps = 400
-  c.sft.rows_per_batch = 6
+  c.sft.optimizer = "muon"
+  c.sft.learning_rate = 0.02
+  c.sft.warmup_steps = 30
+  c.sft.decay_steps = 700
+  c.sft.rows_per_batch = 2
   c.sft.row_len = 1280
 
   c.engine = ml_collections.ConfigDict()
@@ -110,7 +112,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.learner = ml_collections.ConfigDict()
   c.learner.learning_rate = 2e-4
   c.learner.warmup_steps = 4
-  c.learner.rows_per_batch = 4
+  c.learner.rows_per_batch = 2
   c.learner.row_len = 1280
 
   c.eval = ml_collections.ConfigDict()
@@ -130,6 +132,7 @@ def _shrink(c: ml_collections.ConfigDict):
   c.model.num_heads, c.model.num_kv_heads = 2, 1
   c.cold_start.episodes, c.cold_start.steps = 8, 3
   c.cold_start.tokenizer_episodes = 4
+  c.cold_start.opening_steps = 1
   c.sft.decay_steps, c.sft.warmup_steps = 3, 1
   c.engine.num_slots, c.engine.attend_buckets = 4, (1280,)
   c.engine.extend_buckets, c.engine.row_buckets = (128,), (4,)

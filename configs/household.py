@@ -33,7 +33,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.agent.chat = "compact"
   c.agent.style = "compact"
   c.agent.budget = ml_collections.ConfigDict()
-  c.agent.budget.act_tokens = 20
+  c.agent.budget.act_tokens = 32
   c.agent.budget.edit_tokens = 64
 
   c.skills = ml_collections.ConfigDict()
@@ -58,15 +58,16 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.model.remat = "full"  # faster as well as smaller on a CPU
 
   c.cold_start = ml_collections.ConfigDict()
-  c.cold_start.episodes = 6000
-  c.cold_start.steps = 800
+  c.cold_start.episodes = 8000
+  c.cold_start.steps = 1200
+  c.cold_start.opening_steps = 400
   c.cold_start.vocab_size = 576
   c.cold_start.seed = variant.seed
   c.sft = ml_collections.ConfigDict()
   c.sft.optimizer = "muon"
   c.sft.learning_rate = 0.02
   c.sft.warmup_steps = 30
-  c.sft.decay_steps = 800
+  c.sft.decay_steps = 1200
   c.sft.rows_per_batch = 4
   c.sft.row_len = 640
 
@@ -127,6 +128,7 @@ def _shrink(c: ml_collections.ConfigDict):
   c.model.d_model, c.model.num_layers, c.model.d_ff = 64, 2, 128
   c.model.num_heads, c.model.num_kv_heads = 2, 1
   c.cold_start.episodes, c.cold_start.steps = 96, 6
+  c.cold_start.opening_steps = 2
   c.cold_start.tokenizer_episodes = 60
   c.sft.decay_steps = 6
   c.engine.num_slots, c.engine.attend_buckets = 8, (640,)

@@ -3,9 +3,7 @@
 python -m experiments.demo --workdir=runs/demo
 """
 
-import logging
-
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from skilljax import assembly
@@ -20,7 +18,7 @@ WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "folder of the demo")
 def main(_):
   """Reads the flags and runs."""
   # Orbax and TFDS narrate every file at INFO; the story is told by the progress lines.
-  logging.getLogger("absl").setLevel(logging.WARNING)
+  logging.set_verbosity(logging.WARNING)
   demo.run(assembly.read_settings(CONFIG.value), WORKDIR.value)
 
 

@@ -4,7 +4,7 @@
       --policy=runs/rl/policy --workdir=runs/rl/eval
 """
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from skilljax import assembly
@@ -18,6 +18,8 @@ BANKS = flags.DEFINE_string("banks", None, "banks to start with, one file a scop
 
 def main(_):
   """Reads the flags and runs."""
+  # Orbax and TFDS narrate every file at INFO.
+  logging.set_verbosity(logging.WARNING)
   settings = assembly.read_settings(CONFIG.value)
   summary = evaluation.run(
     settings, POLICY.value, WORKDIR.value, banks_folder=BANKS.value

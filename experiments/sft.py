@@ -3,7 +3,7 @@
 python -m experiments.sft --config=configs/household.py --workdir=runs/cold
 """
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from skilljax import assembly
@@ -15,6 +15,8 @@ WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run")
 
 def main(_):
   """Reads the flags and runs."""
+  # Orbax and TFDS narrate every file at INFO.
+  logging.set_verbosity(logging.WARNING)
   policy = cold_start.run(assembly.read_settings(CONFIG.value), WORKDIR.value)
   print(f"policy: {policy}")
 

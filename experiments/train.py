@@ -4,7 +4,7 @@
       --policy=runs/cold/policy --workdir=runs/rl
 """
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from skilljax import assembly
@@ -17,6 +17,8 @@ WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run")
 
 def main(_):
   """Reads the flags and runs."""
+  # Orbax and TFDS narrate every file at INFO.
+  logging.set_verbosity(logging.WARNING)
   settings = assembly.read_settings(CONFIG.value)
   print(f"policy: {training.run(settings, POLICY.value, WORKDIR.value)}")
 

@@ -7,7 +7,7 @@ import pytest
 from skilljax import cold_start
 from skilljax.agents import parse, prompts
 from skilljax.data.demonstrations import Example, balance_reviews
-from skilljax.envs.household import HouseholdEnv
+from skilljax.envs.household import HouseholdEnv, HouseholdTeacher
 from skilljax.learner import Learner, LearnerSettings, LossSettings
 from skilljax.models.config import ModelConfig
 from skilljax.models.transformer import init_params
@@ -16,12 +16,14 @@ from skilljax.types import Role
 from tests.rollout.worlds import SETTINGS, TEACHER, make_runner, tokenizer, train_tasks
 
 
-def demonstrate(tasks, *, num_slots=16, capacity=16, seed=5, shuffle=None, **options):
+def demonstrate(
+  tasks, *, teacher=TEACHER, num_slots=16, capacity=16, seed=5, shuffle=None, **options
+):
   done = []
   trajectories = cold_start.demonstrate(
     tasks,
     runner=make_runner(capacity=capacity, shuffle=shuffle, **options),
-    teacher=TEACHER,
+    teacher=teacher,
     num_slots=num_slots,
     max_len=4096,
     seed=seed,
@@ -99,11 +101,12 @@ def test_faulty_episodes_are_left_out(tasks, shown):
 
 
 def test_sample_texts_are_those_of_demonstrations():
-  some = train_tasks(6)
+  # Without skills: a bank's retriever would choose among them, the sampler shows all.
+  some, teacher = train_tasks(6), HouseholdTeacher(SETTINGS, known=(0.0,), null=0.0)
   texts = cold_start.sample_texts(
-    some, env=HouseholdEnv(SETTINGS), teacher=TEACHER, style=prompts.COMPACT, seed=5
+    some, env=HouseholdEnv(SETTINGS), teacher=teacher, style=prompts.COMPACT, seed=5
   )
-  played = demonstrate(some)
+  played = demonstrate(some, teacher=teacher)
   spoken = [turn.text for t in played for turn in t.turns]
   assert texts[1::2] == spoken
   assert sum("Review the episode" in text for text in texts) == 6
@@ -118,19 +121,28 @@ MODEL = ModelConfig(
 )  # fmt: skip
 
 
-def fine_tune(examples, steps, seed=0):
+LEARNER = LearnerSettings(learning_rate=1e-2, row_len=640, rows_per_batch=2)
+
+
+@pytest.fixture(scope="module")
+def learner():
+  return Learner(MODEL, LEARNER, LossSettings())
+
+
+def fine_tune(learner, examples, steps, seed=0):
   history = []
   params = init_params(jax.random.key(0), MODEL)
   kept = jax.tree.map(np.array, params)
-  settings = LearnerSettings(learning_rate=1e-2, row_len=640, rows_per_batch=2)
-  tuned = cold_start.fine_tune(
-    params,
-    examples,
-    learner=Learner(MODEL, settings, LossSettings()),
-    steps=steps,
-    seed=seed,
-    on_step=lambda step, metrics: history.append((step, metrics["nll"])),
-  )
+  # optax relies on promotion; the rest of the suite stays strict.
+  with jax.numpy_dtype_promotion("standard"):
+    tuned = cold_start.fine_tune(
+      params,
+      examples,
+      learner=learner,
+      steps=steps,
+      seed=seed,
+      on_step=lambda step, metrics: history.append((step, metrics["nll"])),
+    )
   jax.tree.map(np.testing.assert_array_equal, kept, params)  # not donated, not changed
   return tuned, history
 
@@ -138,29 +150,27 @@ def fine_tune(examples, steps, seed=0):
 @pytest.fixture(scope="module")
 def examples(shown):
   rows = [
-    Example(t.tokens, t.loss_mask, t.role, t.behavior_logprobs, t.edit.kind) for t in shown
+    Example(t.tokens, t.loss_mask, t.role, t.behavior_logprobs, t.edit.kind)
+    for t in shown
   ]
   return balance_reviews([row for row in rows if len(row.tokens) <= 640], 0)
 
 
-def test_fine_tuning_learns(examples):
-  tuned, history = fine_tune(examples, 12)
+def test_fine_tuning_learns(learner, examples):
+  tuned, history = fine_tune(learner, examples, 12)
   steps, nll = zip(*history, strict=True)
   assert steps == tuple(range(1, 13))
   # A uniform guess costs ln 560 = 6.3 nats.
   assert 5.8 < nll[0] < 6.8
   assert np.mean(nll[-3:]) < nll[0] - 1.5
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tuned))
-  again, repeated = fine_tune(examples, 12)
+  again, repeated = fine_tune(learner, examples, 12)
   assert repeated == history
   jax.tree.map(np.testing.assert_array_equal, again, tuned)
-  assert fine_tune(examples, 2, seed=1)[1] != history[:2]
+  assert fine_tune(learner, examples, 2, seed=1)[1] != history[:2]
 
 
-def test_an_epoch_holds_every_example_once(examples):
-  settings = LearnerSettings(row_len=640, rows_per_batch=2)
-  learner = Learner(MODEL, settings, LossSettings())
-
+def test_an_epoch_holds_every_example_once(learner, examples):
   def sequences(seed):
     rows = []
     for batch, num in cold_start._epoch(examples, learner, seed):

@@ -1,8 +1,8 @@
 """Expert episodes for the cold start, stored as a TFDS dataset.
 
-An example is one trajectory: token ids, what is trained, whose turn it was, and how it was
-made (which skills the prompt held, what the review decided). Files are array_record, so
-neither building nor reading needs TensorFlow.
+An example is one trajectory: token ids, what is trained, whose turn it was, and how it
+was made (which skills the prompt held, what the review decided). Files are array_record,
+so neither building nor reading needs TensorFlow.
 
 Must not know about: which expert played, learners.
 """
@@ -11,7 +11,7 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -23,7 +23,9 @@ class Demonstrations(tfds.core.GeneratorBasedBuilder):
   """TFDS builder over trajectories in memory; see `build` and `load`."""
 
   VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES = {"1.0.0": "Tokens, masks, roles and how each episode was made."}
+  RELEASE_NOTES: ClassVar = {
+    "1.0.0": "Tokens, masks, roles and how each episode was made."
+  }
 
   def __init__(self, *, trajectories: Sequence[Trajectory] = (), **kwargs: Any):
     self._trajectories = trajectories
@@ -93,6 +95,7 @@ def build(
   builder = Demonstrations(
     trajectories=trajectories, data_dir=str(folder), file_format="array_record"
   )
+  tfds.disable_progress_bar()  # its bars fill a log file with control characters
   builder.download_and_prepare()
   return builder.info
 
@@ -105,6 +108,7 @@ class Example:
     tokens: [T] int32.
     loss_mask: [T] bool.
     role: [T] int8.
+    turn_index: [T] int16, -1 for context.
     behavior_logprobs: [T] float32, zeros: demonstrations have no sampler.
     edit_kind: 'propose', 'update', 'keep' or ''.
   """
@@ -112,8 +116,21 @@ class Example:
   tokens: np.ndarray
   loss_mask: np.ndarray
   role: np.ndarray
+  turn_index: np.ndarray
   behavior_logprobs: np.ndarray
   edit_kind: str
+
+  def opening(self) -> "Example":
+    """The example up to the end of its first response."""
+    stop = int(np.flatnonzero(self.turn_index == 0)[-1]) + 1
+    return Example(
+      tokens=self.tokens[:stop],
+      loss_mask=self.loss_mask[:stop],
+      role=self.role[:stop],
+      turn_index=self.turn_index[:stop],
+      behavior_logprobs=self.behavior_logprobs[:stop],
+      edit_kind="",
+    )
 
 
 def load(folder: str | Path) -> list[Example]:
@@ -133,6 +150,7 @@ def load(folder: str | Path) -> list[Example]:
       tokens=row["tokens"],
       loss_mask=row["loss_mask"],
       role=row["role"],
+      turn_index=row["turn_index"],
       behavior_logprobs=np.zeros(len(row["tokens"]), np.float32),
       edit_kind=row["edit_kind"].decode(),
     )

@@ -67,17 +67,17 @@ class WalkthroughAgent:
         continue
       if verb == "take" and position:
         return f"find {thing}"
-      return _THOUGHTS[verb].format(noun=thing)
+      return _THOUGHTS[verb].format(noun=thing, place=command.split()[-2])
     return "done"
 
 
 _THOUGHTS = {
   "take": "take {noun}",
-  "move": "put it",
+  "move": "{noun} in {place}",
   "use": "use {noun}",
-  "heat": "heat it",
-  "cool": "cool it",
-  "clean": "clean it",
+  "heat": "heat {noun}",
+  "cool": "cool {noun}",
+  "clean": "clean {noun}",
 }
 
 
@@ -231,17 +231,19 @@ class ExplorerAgent:
     return f"find {lamp}", self._explore(lamp)
 
   def _treat(self, verb: str) -> tuple[str, str]:
+    thought = f"{verb} {self._goal.noun}"
     tools = [review.hinted_tool(self._shown, verb), APPLIANCE_OF[verb]]
     kind = APPLIANCE_OF[verb].split()[0]
     tools += [place for place in self._places if place.split()[0] == kind]
     for tool in tools:
       if tool in self._places and tool not in self._refused:
         if self._at != tool:
-          return f"{verb} it", f"go to {tool}"
-        return f"{verb} it", f"{verb} {self._held} with {tool}"
+          return thought, f"go to {tool}"
+        return thought, f"{verb} {self._held} with {tool}"
     return "lost", "look"
 
   def _store(self) -> tuple[str, str]:
+    thought = f"{self._goal.noun} in {self._goal.target}"
     taken = [*self._stored.values(), *self._homes()]
     places = [place for place in self._places if place.split()[0] == self._goal.target]
     # Two objects must share one receptacle, so the one that has the first comes first.
@@ -249,10 +251,10 @@ class ExplorerAgent:
       if place in self._refused:
         continue
       if self._at != place:
-        return "put it", f"go to {place}"
+        return thought, f"go to {place}"
       if place in self._shut:
-        return "put it", f"open {place}"
-      return "put it", f"move {self._held} to {place}"
+        return thought, f"open {place}"
+      return thought, f"move {self._held} to {place}"
     return "lost", "look"
 
   def _homes(self) -> list[str]:

@@ -79,7 +79,8 @@ class Estate:
   @property
   def counts(self) -> Mapping[str, int]:
     """What happened how often, for example {'proposed': 3, 'retired': 1}."""
-    return Counter(PAST.get(event.edit.kind, "unknown") for event in self.events)
+    found = Counter(event.edit.kind for event in self.events)
+    return {past: found[kind] for kind, past in PAST.items() if found[kind]}
 
   @property
   def first(self) -> int:

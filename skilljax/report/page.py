@@ -1,6 +1,6 @@
 """One self-contained HTML page that tells the story of a run.
 
-  page.write("report.html", run="runs/rl", evaluations={"trained": "runs/eval"}, title="")
+  page.write("a.html", run="runs/rl", evaluations={"trained": "runs/eval"}, title="A run")
 
 No external resource, no framework, works from file://. The template, the style and the
 scripts lie beside this file and are package data. Texts of runs are untrusted: jinja2

@@ -87,10 +87,11 @@ def _edit_table(rows: Sequence[Mapping[str, Any]], committed: Set[str]) -> dict[
 def embed(data: Any) -> Markup:
   """JSON that is safe inside a script element, whatever the texts hold.
 
-  `</script>` and `<!--` need a '<'; all else that HTML reads is escaped for good measure,
-  and non-ASCII text, lone surrogates included, becomes ASCII escapes.
+  `</script>` and `<!--` need a '<'; all else that HTML reads is escaped for good measure.
+  A lone surrogate, which JSON can hold and a page should not, becomes a question mark.
   """
-  text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+  raw = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+  text = raw.encode("utf-8", errors="replace").decode("utf-8")
   for char in "<>&":
     text = text.replace(char, f"\\u{ord(char):04x}")
   return Markup(text)

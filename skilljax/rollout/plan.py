@@ -71,7 +71,9 @@ class Plan:
       if node.commit and not node.review:
         raise ValueError(f"plan: node {node.node_id!r} commits an edit without a review")
       if node.stage < 0:
-        raise ValueError(f"plan: stage={node.stage} of node {node.node_id!r} must be >= 0")
+        raise ValueError(
+          f"plan: stage={node.stage} of node {node.node_id!r} must be >= 0"
+        )
       seen.add(node.node_id)
 
   def writers(self) -> Mapping[tuple[str, int], int]:

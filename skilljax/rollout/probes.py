@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from skilljax.envs.base import TaskSource
-from skilljax.rl.utility import utility
+from skilljax.rl.utility import clipped_utility, utility
 from skilljax.rollout.plan import EpisodeNode, Plan, Purpose
 from skilljax.rollout.runner import Runner
 from skilljax.skills.bank import SkillBank
@@ -36,6 +36,8 @@ class ProbeSettings:
     num_probes: K, probe tasks of an edit.
     repeats: sampling keys per probe task; more repeats, less noise.
     alpha: weight of the win/loss term of the utility.
+    clip: max(0, U) in place of U, as the authors' code scores edits: a harmful edit then
+      counts like a useless one, and a useless one like a slightly good one.
     nulls_per_update: content-free edits scored beside the policy's own.
     seed: of the choice of probe tasks.
   """
@@ -43,6 +45,7 @@ class ProbeSettings:
   num_probes: int = 4
   repeats: int = 1
   alpha: float = 0.3
+  clip: bool = False
   nulls_per_update: int = 4
   seed: int = 0
 
@@ -162,7 +165,7 @@ def score_candidates(
   played, faults = _play(wanted, runner, key, temperature)
   return ProbeReport(
     evidence=tuple(
-      _evidence(candidate, rows, played, settings.alpha)
+      _evidence(candidate, rows, played, settings)
       for candidate, rows in zip(candidates, table, strict=True)
     ),
     episodes_run=len(wanted),
@@ -195,7 +198,7 @@ def _evidence(
   candidate: Candidate,
   rows: Sequence[tuple[Task, _Run, _Run]],
   played: dict[_Run, Trajectory],
-  alpha: float,
+  settings: ProbeSettings,
 ) -> Evidence:
   pairs = []
   for task, before, after in rows:
@@ -218,9 +221,10 @@ def _evidence(
         ran=before != after,
       )
     )
-  value = utility(
+  measure = clipped_utility if settings.clip else utility
+  value = measure(
     np.array([p.before_score for p in pairs], np.float32),
     np.array([p.after_score for p in pairs], np.float32),
-    alpha=alpha,
+    alpha=settings.alpha,
   )
   return Evidence(candidate, tuple(pairs), float(value))

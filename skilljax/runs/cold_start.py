@@ -142,6 +142,7 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
       examples,
       learner=Learner(model, settings.sft, settings.loss),
       steps=steps,
+      opening_steps=settings.cold_start.opening_steps,
       seed=settings.cold_start.seed,
       on_step=on_step,
     )

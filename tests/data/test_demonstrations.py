@@ -120,7 +120,9 @@ def test_a_missing_dataset_names_folder_and_command(tmp_path):
 
 def examples():
   return [
-    Example(t.tokens, t.loss_mask, t.role, t.behavior_logprobs, t.edit.kind if t.edit else "")
+    Example(
+      t.tokens, t.loss_mask, t.role, t.behavior_logprobs, t.edit.kind if t.edit else ""
+    )
     for t in episodes()
   ]
 

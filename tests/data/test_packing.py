@@ -19,12 +19,14 @@ def some(num=7, seed=0):
     make_trajectory(f"e{i}", roles=ROLES[rng.integers(3)], first_token=1 + 3 * i)
     for i in range(num)
   ]
-  advantages = [np.where(t.loss_mask, i + 1.0, 0).astype("f4") for i, t in enumerate(rows)]
+  advantages = [
+    np.where(t.loss_mask, i + 1.0, 0).astype("f4") for i, t in enumerate(rows)
+  ]
   return rows, advantages
 
 
 def test_first_fit_decreasing_by_hand():
-  # Longest first: 6 → row 0 (4 left), 5 → row 1 (5 left), 4 → row 0, 3 → row 1, 2 → row 1.
+  # Longest first: 6 → row 0 (4 left), 5 → row 1 (5 left), 4 → row 0, 3 and 2 → row 1.
   assert assign_rows([3, 6, 2, 5, 4], 10) == [[1, 4], [3, 0, 2]]
   assert assign_rows([10, 10], 10) == [[0], [1]]
   # Equal lengths keep their order.
@@ -43,7 +45,9 @@ def test_every_sequence_has_one_place_and_no_row_overflows():
 
 
 def test_a_sequence_that_is_longer_than_a_row():
-  with pytest.raises(ValueError, match=r"sequence 1 has 11 tokens.*row_len=10.*learner\."):
+  with pytest.raises(
+    ValueError, match=r"sequence 1 has 11 tokens.*row_len=10.*learner\."
+  ):
     assign_rows([3, 11], 10)
 
 
@@ -124,12 +128,12 @@ def test_packed_logprobs_are_those_of_each_sequence_alone():
   # Unpacked is packed one by one: a row for each.
   rows, advantages = some(5)
 
+  @jax.jit
+  def score(tokens, positions, segment_ids):
+    return sequence_logprobs(params, tokens, positions, segment_ids, model, chunk=32)[0]
+
   def logprobs(batch):
-    return np.asarray(
-      sequence_logprobs(
-        params, batch.tokens[0], batch.positions[0], batch.segment_ids[0], model, chunk=32
-      )[0]
-    )
+    return np.asarray(score(batch.tokens[0], batch.positions[0], batch.segment_ids[0]))
 
   packed = pack(rows, advantages, row_len=32, rows_per_batch=2)
   assert packed.tokens.shape == (1, 2, 32)

@@ -1,6 +1,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -26,14 +27,22 @@ def run(engine, *requests):
   return results
 
 
+@jax.jit
+def forward_logits(params, tokens, segment_ids):
+  positions = jnp.arange(tokens.shape[1])[None]
+  hidden = transformer.forward(params, tokens, positions, segment_ids, CONFIG)
+  return transformer.logits(params, hidden, CONFIG)
+
+
 def learner_logprobs(params, tokens, temperature):
   """[T, V]: row t is log π(. | tokens[: t + 1]) from the training forward pass."""
-  row = np.asarray(tokens, np.int32)[None]
-  hidden = transformer.forward(
-    params, row, np.arange(row.shape[1])[None], np.ones_like(row), CONFIG
-  )
-  logits = transformer.logits(params, hidden, CONFIG)[0]
-  return np.asarray(jax.nn.log_softmax(logits / temperature, axis=-1))
+  size = len(tokens)
+  padded = np.zeros((1, SETTINGS.max_len), np.int32)
+  padded[0, :size] = tokens
+  segment_ids = (np.arange(SETTINGS.max_len) < size).astype(np.int32)[None]
+  logits = np.asarray(forward_logits(params, padded, segment_ids))[0, :size]
+  scaled = logits.astype(np.float64) / temperature
+  return scaled - np.log(np.exp(scaled).sum(-1, keepdims=True))
 
 
 def same(a, b):

@@ -107,7 +107,9 @@ def test_keys_name_pass_and_place():
   run(passes=2, arms=("no_bank",), runner=runner)
   requests = [e for e in runner.engine.log if "key" in dir(e)]
   keys = {request.key[:-1] for request in requests}
-  assert keys == {(Purpose.EVAL, p, s, i) for p in range(2) for s in range(3) for i in range(4)}
+  assert keys == {
+    (Purpose.EVAL, p, s, i) for p in range(2) for s in range(3) for i in range(4)
+  }
 
 
 def test_given_banks_are_where_frozen_and_evolving_start():
@@ -158,7 +160,9 @@ def test_reorder():
   tasks = SOURCE.stream(SCOPES[0], "test")[:30]
   assert reorder(tasks, 0) == list(tasks)
   assert reorder(tasks, 1) == reorder(tasks, 1) != reorder(tasks, 2)
-  assert sorted(reorder(tasks, 1), key=lambda t: t.key) == sorted(tasks, key=lambda t: t.key)
+  assert sorted(reorder(tasks, 1), key=lambda t: t.key) == sorted(
+    tasks, key=lambda t: t.key
+  )
 
 
 def test_width_delays_what_a_task_can_read():

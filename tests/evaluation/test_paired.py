@@ -59,11 +59,14 @@ def test_clusters_widen_the_interval():
 
 
 def test_the_interval_is_reproducible_and_depends_on_its_seed():
-  values = [0.1, 0.7, 0.3, 0.9, 0.2]
-  first = bootstrap_mean(values, list("abcde"))
-  assert first == bootstrap_mean(values, list("abcde"))
-  assert first != bootstrap_mean(values, list("abcde"), seed=1)
-  shuffled = bootstrap_mean(values[::-1], list("edcba"))
+  values, names = (
+    np.random.default_rng(0).normal(size=20),
+    [f"c{i:02}" for i in range(20)],
+  )
+  first = bootstrap_mean(values, names)
+  assert first == bootstrap_mean(values, names)
+  assert first != bootstrap_mean(values, names, seed=1)
+  shuffled = bootstrap_mean(values[::-1], names[::-1])
   assert (shuffled.low, shuffled.high) == pytest.approx((first.low, first.high))
 
 

@@ -97,9 +97,9 @@ def test_audits_retire_one_visible_skill():
     (candidate,) = collect(tasks=[task], num_audits=2, update=update).audits
     (skill,) = diff(candidate.before, candidate.after).retired
     retired[skill.skill_id] += 1
-    edit, chain, provenance = collect(
-      tasks=[task], num_audits=1, update=update
-    ).edits[candidate.name]
+    edit, chain, provenance = collect(tasks=[task], num_audits=1, update=update).edits[
+      candidate.name
+    ]
     assert (edit.kind, edit.skill_id, chain) == ("retire", skill.skill_id, "house")
     assert provenance.parent == BANK.version
   # s3 is of another family; both others get their turn.
@@ -131,7 +131,11 @@ def test_proposals_carry_edit_chain_and_evidence():
   found = collect(rows, {"added": PROPOSE}, num_nulls=1, num_audits=1)
   evidence = [Evidence(c, (), float(i)) for i, c in enumerate(found.all)]
   first, second = found.proposals(evidence)
-  assert (first.edit.kind, first.evidence, first.chain) == ("propose", evidence[0], "house")
+  assert (first.edit.kind, first.evidence, first.chain) == (
+    "propose",
+    evidence[0],
+    "house",
+  )
   assert (second.edit.kind, second.evidence) == ("retire", evidence[2])
   assert first.categories == second.categories == ("heat", GENERAL)
 

@@ -90,7 +90,11 @@ def test_a_twin_is_no_second_commit():
 
 
 def test_an_unknown_utility_never_passes_and_disturbs_no_order():
-  rows = [propose("a", utility=1.0), propose("n", utility=np.nan), propose("b", utility=2.0)]
+  rows = [
+    propose("a", utility=1.0),
+    propose("n", utility=np.nan),
+    propose("b", utility=2.0),
+  ]
   for order in ([0, 1, 2], [1, 0, 2], [2, 1, 0], [1, 2, 0]):
     banks, _ = run([rows[i] for i in order])
     assert titles(banks["house"]) == ["b"]
@@ -177,7 +181,9 @@ def edit_of(candidate):
 
 
 def test_right_edits_enter_wrong_and_null_ones_do_not():
-  tasks = train_tasks(10, family="heat") + train_tasks(10, family="look_in_light", first=10)
+  tasks = train_tasks(10, family="heat") + train_tasks(
+    10, family="look_in_light", first=10
+  )
   right, wrong, nulls = [], [], []
   for index, task in enumerate(tasks):
     slot = own_slot(task)
@@ -187,7 +193,9 @@ def test_right_edits_enter_wrong_and_null_ones_do_not():
     nulls.append(null(task, index))
   evidence = {item.candidate.name: item for item in score(right + wrong + nulls)}
   noise = [evidence[c.name].utility for c in nulls]
-  edits = {c.name: (edit_of(c), c.task.scope, Provenance()) for c in right + wrong + nulls}
+  edits = {
+    c.name: (edit_of(c), c.task.scope, Provenance()) for c in right + wrong + nulls
+  }
   everything = Candidates((*right, *wrong, *nulls), (), (), edits)
   banks, history = commit(
     {task.scope: SkillBank() for task in tasks},

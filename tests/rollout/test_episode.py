@@ -99,7 +99,9 @@ def test_tokens_are_what_the_engine_read_and_wrote(played):
     assert all(isinstance(e, GenerateRequest) for e in log[::2])
     assert trajectory.tokens.tolist() == np.concatenate(pieces).tolist()
     # The mask covers exactly what was sampled.
-    mask = np.concatenate([np.full(len(p), s) for p, s in zip(pieces, sampled, strict=True)])
+    mask = np.concatenate(
+      [np.full(len(p), s) for p, s in zip(pieces, sampled, strict=True)]
+    )
     assert trajectory.loss_mask.tolist() == mask.tolist()
     probs = np.where(mask, behavior_of(trajectory.tokens), 0)
     np.testing.assert_array_equal(trajectory.behavior_logprobs, probs)
@@ -180,7 +182,9 @@ def test_rejected_actions_cost_a_turn_and_change_nothing():
       assert turn.text == "<action>go to <|end|> shelf 1"
       # Spelled out by an agent, a control token is text: no id of it is in the turn.
       ids = trajectory.tokens[turn.start : turn.stop - 1]
-      assert not {tokenizer().token_id(name) for name in TEMPLATE_TOKENS} & set(ids.tolist())
+      assert not {tokenizer().token_id(name) for name in TEMPLATE_TOKENS} & set(
+        ids.tolist()
+      )
     assert all(turn.action and not turn.rejection for turn in acts[1::2])
 
 

@@ -102,5 +102,7 @@ def test_more_tasks_than_the_scope_holds():
 
 @pytest.mark.parametrize("name", ["tasks_per_update", "tasks_per_scope"])
 def test_settings_are_checked(name):
-  with pytest.raises(ValueError, match=rf"{name}=0 must be >= 1 \(config key feed\.{name}"):
+  with pytest.raises(
+    ValueError, match=rf"{name}=0 must be >= 1 \(config key feed\.{name}"
+  ):
     FeedSettings(**{name: 0})

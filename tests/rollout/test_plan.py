@@ -30,7 +30,9 @@ def test_a_wrong_plan_is_refused(nodes, message):
 
 def test_writers_are_counted_by_chain_and_stage():
   def node(name, chain, stage, commit):
-    return EpisodeNode(name, note_task(name), chain, (0,), stage, review=True, commit=commit)
+    return EpisodeNode(
+      name, note_task(name), chain, (0,), stage, review=True, commit=commit
+    )
 
   plan = Plan(
     (
@@ -45,7 +47,11 @@ def test_writers_are_counted_by_chain_and_stage():
 
 
 def test_groups_share_task_and_id_and_differ_in_their_keys():
-  tasks = [note_task("t", scope="x"), note_task("u", scope="y"), note_task("t", scope="x")]
+  tasks = [
+    note_task("t", scope="x"),
+    note_task("u", scope="y"),
+    note_task("t", scope="x"),
+  ]
   plan = independent_groups(tasks, 3, key=(Purpose.TRAIN, 5), review=True)
   rows = [(n.node_id, n.task, n.chain, n.key, n.group_id) for n in plan.nodes]
   assert rows[:4] == [

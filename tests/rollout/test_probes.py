@@ -99,12 +99,12 @@ def test_right_and_wrong_are_far_apart(own_rules):
   wrong = np.concatenate([wrong for _, wrong in own_rules.values()])
   for values in (right, -wrong):
     assert values.mean() - 4 * values.std() / math.sqrt(len(values)) > 0
-  # A right rule that is read cannot hurt much; the reader only skips its search.
-  assert (right < -0.1).mean() < 0.05
+  # With all else equal a right rule only saves a search: no estate loses by it.
+  assert right.min() > -0.1
 
 
 def test_a_rule_of_a_place_helps_those_who_need_it():
-  tasks = train_tasks(40, family="heat")
+  tasks = train_tasks(24, family="heat")
   right = score([candidate(t, "place:food", right=True) for t in tasks])
   wrong = score([candidate(t, "place:food", right=False) for t in tasks])
   assert utilities(right).mean() > 0.1
@@ -134,7 +134,9 @@ def test_keys_name_task_and_repeat_and_never_the_bank():
 
 
 def test_utility_by_hand():
-  report = score([candidate(t, "heat", right=True) for t in train_tasks(6, family="heat")])
+  report = score(
+    [candidate(t, "heat", right=True) for t in train_tasks(6, family="heat")]
+  )
   for evidence in report.evidence:
     delta = np.array([p.after_score - p.before_score for p in evidence.pairs])
     wins, losses = (delta > 0).sum(), (delta < 0).sum()
@@ -147,6 +149,15 @@ def test_utility_by_hand():
         (pair.after_score, pair.after_success, pair.after_turns),
       ):
         assert score_ == pytest.approx(success * (1 + (cap - turns) / cap))
+
+
+def test_clipped_utility_forgives_harm_and_leaves_the_rest():
+  tasks = train_tasks(8, family="heat")
+  rows = [candidate(t, "heat", right=i % 2 == 0) for i, t in enumerate(tasks)]
+  signed, clipped = score(rows), score(rows, clip=True)
+  assert [e.pairs for e in clipped.evidence] == [e.pairs for e in signed.evidence]
+  assert utilities(signed).min() < 0 < utilities(signed).max()
+  assert utilities(clipped).tolist() == np.maximum(utilities(signed), 0).tolist()
 
 
 def test_probes_are_other_train_tasks_of_family_and_scope():
@@ -306,5 +317,7 @@ def test_the_hash_is_the_same_everywhere():
   [("num_probes", 0, 1), ("repeats", 0, 1), ("nulls_per_update", -1, 0)],
 )
 def test_settings_are_checked(name, value, low):
-  with pytest.raises(ValueError, match=rf"{name}={value} must be >= {low} .*probes\.{name}"):
+  with pytest.raises(
+    ValueError, match=rf"{name}={value} must be >= {low} .*probes\.{name}"
+  ):
     ProbeSettings(**{name: value})

@@ -23,7 +23,6 @@ CHAINS = {
 EMPTY = {chain: SkillBank() for chain in CHAINS}
 
 
-
 def same(left, right):
   """Whether two trajectories are equal in everything but identity."""
   for field in dataclasses.fields(left):
@@ -43,7 +42,9 @@ def assert_same(left, right):
 
 @pytest.mark.parametrize("width", [1, 2, 3])
 @pytest.mark.parametrize(("shuffle", "num_slots"), [(None, 16), (0, 16), (1, 2), (2, 1)])
-def test_a_node_reads_the_edits_of_earlier_stages_and_no_others(width, shuffle, num_slots):
+def test_a_node_reads_the_edits_of_earlier_stages_and_no_others(
+  width, shuffle, num_slots
+):
   runner = make_note_runner(shuffle=shuffle, num_slots=num_slots)
   plan = streams(CHAINS, key=(Purpose.EVAL, 0), evolving=True, width=width)
   rollout = runner.run(plan, EMPTY)

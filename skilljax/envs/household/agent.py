@@ -53,7 +53,8 @@ class HouseholdAgent:
   def reply(self, context_text: str) -> str:
     """Answers the newest piece of context: an opening, an observation or a review."""
     before_review, mark, _ = context_text.partition(REVIEW_MARK)
-    if GOAL_MARK in before_review:
+    opening = GOAL_MARK in before_review
+    if opening:
       self._open_episode(before_review)
     else:
       self._absorb(before_review)
@@ -62,6 +63,8 @@ class HouseholdAgent:
         self._shown, self.known, kind=self._kind, own_slot=self._own_slot
       )
     thought, self._action = self._decide()
+    if opening:
+      thought = self._plan()
     return f"<think>{thought}</think><action>{self._action}</action>"
 
   # Reading.
@@ -192,6 +195,27 @@ class HouseholdAgent:
       return self._treat(self._own_slot)
     return self._store()
 
+  def _plan(self) -> str:
+    """The first thought: what is known about each part of the task.
+
+    Later thoughts repeat its phrases, so a small policy looks the skills up once.
+    """
+    place = next(iter(self._trusted[f"place:{self._kind}"]), "")
+    parts = [f"use {self._kind} {place}" if place else f"find {self._noun}"]
+    own = next(iter(self._trusted[self._own_slot]), None)
+    if own is None:
+      parts.append(f"try {'safe' if self._own_slot == 'lock' else self._own_slot}")
+    elif self._own_slot == "lock":
+      parts.append(f"safe opens by {own}")
+    else:
+      parts.append(f"{self._verb(self._own_slot)} {own.tool}")
+    if self._target:
+      parts.append(f"{self._noun} in {self._target}")
+    return ", ".join(parts)
+
+  def _verb(self, slot: str) -> str:
+    return "look under" if slot == "look" else f"{slot} with"
+
   def _held_goal(self) -> list[str]:
     return [item for item in self._held if item.split()[0] == self._noun]
 
@@ -208,7 +232,7 @@ class HouseholdAgent:
     place = places[0]
     thought = f"find {self._noun}"
     if place in self._trusted[slot]:
-      thought = f"{self._kind} in {place}"
+      thought = f"use {self._kind} {place}"
     return thought, self._approach(place)
 
   def _approach(self, place: str) -> str:
@@ -239,7 +263,7 @@ class HouseholdAgent:
       return self._treat("clean")
     sure = slot in self.known or any(_tool(v) == tool for v in self._trusted[slot])
     if self._at != f"{tool} 1":
-      return f"{slot} with {tool}" if sure else f"try {tool}", f"go to {tool} 1"
+      return f"{self._verb(slot)} {tool}" if sure else f"try {tool}", f"go to {tool} 1"
     preparation = self._preparation(slot, tool, first)
     if preparation and slot not in self._ready:
       return f"first {preparation.split()[0]}", preparation
@@ -253,7 +277,7 @@ class HouseholdAgent:
     first = self._first("look", tool)
     sure = any(_tool(value) == tool for value in self._trusted["look"])
     if self._at != f"{tool} 1":
-      return f"look under {tool}" if sure else f"try {tool}", f"go to {tool} 1"
+      return f"{self._verb('look')} {tool}" if sure else f"try {tool}", f"go to {tool} 1"
     preparation = self._preparation("look", tool, first)
     if preparation and "look" not in self._ready:
       return f"first {preparation.split()[0]}", preparation
@@ -261,7 +285,7 @@ class HouseholdAgent:
 
   def _store(self) -> tuple[str, str]:
     item = self._held_goal()[0]
-    thought = f"put in {self._target}"
+    thought = f"{self._noun} in {self._target}"
     if self._at != f"{self._target} 1":
       return thought, f"go to {self._target} 1"
     if self._target == "safe" and "lock" not in self.known:
@@ -269,7 +293,7 @@ class HouseholdAgent:
         return "lost", "look"
       device = self._options["lock"][0]
       sure = device in self._trusted["lock"]
-      return f"safe with {device}" if sure else f"try {device}", f"use {device} 1"
+      return f"safe opens by {device}" if sure else f"try {device}", f"use {device} 1"
     if f"{self._target} 1" in self._shut:
       return thought, f"open {self._target} 1"
     return thought, f"move {item} to {self._target} 1"

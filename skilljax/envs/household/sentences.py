@@ -27,7 +27,7 @@ _LOOK_FIRST_TEXT = {
 
 
 def rule_sentence(slot: str, value: rules.Value) -> str:
-  """The canonical sentence of one rule, for example 'food is kept in cabinet 1.'.
+  """The canonical sentence of one rule, for example 'use the food cabinet 1.'.
 
   Raises:
     ValueError: the slot is unknown or cannot take this value.
@@ -35,9 +35,9 @@ def rule_sentence(slot: str, value: rules.Value) -> str:
   if value not in rules.slot_values(slot):
     raise ValueError(f"value={value!r} is not a value of slot {slot!r}")
   if slot.startswith("place:"):
-    return f"{slot.removeprefix('place:')} is kept in {value} 1."
+    return f"use the {slot.removeprefix('place:')} {value} 1."
   if slot == "lock":
-    return f"safe opens with {value} 1."
+    return f"safe opens by {value} 1."
   tool, first = value
   if slot == "look":
     return f"look under {tool} 1{_LOOK_FIRST_TEXT[first]}."
@@ -83,9 +83,9 @@ def rule_category(slot: str) -> str:
 
 
 def rule_title(slot: str) -> str:
-  """The title of a rule's skill, for example 'food place' or 'heat'."""
+  """The title of a rule's skill, for example 'place of food' or 'heat'."""
   if slot.startswith("place:"):
-    return f"{slot.removeprefix('place:')} place"
+    return f"place of {slot.removeprefix('place:')}"
   return "safe lock" if slot == "lock" else slot
 
 

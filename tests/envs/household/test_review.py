@@ -40,8 +40,8 @@ def test_storage_of_the_own_kind_is_proposed_first():
     "propose_skill",
     {
       "category": "general",
-      "title": "food place",
-      "principle": "food is kept in box 1.",
+      "title": "place of food",
+      "principle": "use the food box 1.",
       "when_to_apply": "needing food",
       "evidence": "seen here.",
     },
@@ -54,7 +54,7 @@ def test_then_the_own_rule_then_what_was_seen_by_the_way():
   assert (name, arguments["category"]) == ("propose_skill", "heat")
   assert arguments["principle"] == "heat with toaster 1, first use toaster 1."
   shown.append(("s2", "heat", KNOWN["heat"]))
-  assert call(shown)[1]["principle"] == "dish is kept in desk 1."
+  assert call(shown)[1]["principle"] == "use the dish desk 1."
   shown.append(("s3", "place:dish", "desk"))
   # The clean rule belongs to another family: this review may not propose it.
   assert call(shown) == ("keep_skill", {"reason": "nothing new."})
@@ -66,8 +66,8 @@ def test_a_contradicted_skill_is_updated_before_anything_is_proposed():
     "update_skill",
     {
       "skill_id": "s4",
-      "title": "dish place",
-      "principle": "dish is kept in desk 1.",
+      "title": "place of dish",
+      "principle": "use the dish desk 1.",
       "when_to_apply": "needing dish",
       "reason": "it was wrong.",
     },

@@ -26,12 +26,12 @@ def test_sentences_are_canonical():
     sentences.rule_sentence("look", method("floorlamp", "close")),
     sentences.rule_sentence("lock", "keypad"),
   ] == [
-    "food is kept in cabinet 1.",
+    "use the food cabinet 1.",
     "heat with stoveburner 1, first use stoveburner 1.",
     "cool with fridge 1, first take tray 1 from fridge 1.",
     "heat with toaster 1, first clean it.",
     "look under floorlamp 1, first close curtain 1.",
-    "safe opens with keypad 1.",
+    "safe opens by keypad 1.",
   ]
   texts = {sentences.rule_sentence(slot, value) for slot, value in ALL_RULES}
   assert len(texts) == len(ALL_RULES)
@@ -48,7 +48,7 @@ def test_impossible_values_raise(slot, value):
 
 @pytest.mark.parametrize(
   "text",
-  ["", "food is kept in cabinet 2.", "heat with fridge 1.", "wildfood is kept in box 1."],
+  ["", "use the food cabinet 2.", "heat with fridge 1.", "use thefood box 1."],
 )
 def test_other_text_states_no_rule(text):
   assert sentences.parse_rule(text) is None
@@ -56,7 +56,7 @@ def test_other_text_states_no_rule(text):
 
 def test_find_rules_remembers_the_id_before_the_sentence():
   text = (
-    "safe opens with bell 1.\n[s3] food place\n  food is kept in box 1. When: needing "
+    "safe opens by bell 1.\n[s3] place of food\n  use the food box 1. When: needing "
     "food.\n[s7] heat: be careful.\n[s9] heat with toaster 1."
   )
   assert sentences.find_rules(text) == (
@@ -74,7 +74,7 @@ def test_estate_skills_are_true_and_categorised():
   categories = {skill.title: skill.category for skill in skills}
   assert categories["heat"] == "heat"
   assert categories["look"] == "look_in_light"
-  assert categories["food place"] == categories["safe lock"] == "general"
+  assert categories["place of food"] == categories["safe lock"] == "general"
   with pytest.raises(ValueError, match="'warm'"):
     sentences.estate_skills(estate, ["warm"])
 

@@ -1,0 +1,1 @@
+"""Comparisons and ablations: `household` with the few values that make the difference."""

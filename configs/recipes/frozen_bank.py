@@ -1,0 +1,23 @@
+"""Ablation of the gate: edits are written, probed and learned from, but none is kept.
+
+  python -m experiments.train --config=configs/recipes/frozen_bank.py \
+      --policy=runs/cold/policy --workdir=runs/frozen
+
+Everything else is `household`. A run starts with empty banks, so the policy trains its
+reviews and its acting without ever acting with skills of its own; whether it still reads
+them is what the evolving arm of an evaluation shows. Variants: those of `household`.
+"""
+
+import ml_collections
+
+from configs import household
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+  """The resolved, locked config of one variant."""
+  c = household.get_config(arg)
+  with c.unlocked():
+    c.gate.mode = "frozen"
+    c.gate.audits_per_update = 0
+    del c.gate.max_commits  # nothing is committed, so there is nothing to limit
+  return c.lock()

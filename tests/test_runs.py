@@ -1,0 +1,187 @@
+"""Whole runs of the debug variants: cold start, training, evaluation, kill and resume."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from skilljax import assembly, config
+from skilljax.runs import cold_start, demo, evaluation, training
+
+HOUSEHOLD = "configs/household.py:debug"
+RESULTS = ("metrics.jsonl", "edits.jsonl", "commits.jsonl", "policy/model.safetensors")
+
+
+def settings_of(path: str, repo_root: pathlib.Path, overrides=None) -> assembly.Settings:
+  return assembly.read_settings(config.load(str(repo_root / path), overrides))
+
+
+@pytest.fixture(scope="module")
+def root() -> pathlib.Path:
+  return pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def cold_policy(tmp_path_factory, root) -> pathlib.Path:
+  """The cold start of the debug variant; most tests here begin with it."""
+  return cold_start.run(settings_of(HOUSEHOLD, root), tmp_path_factory.mktemp("cold"))
+
+
+def train_in_process(root, policy, folder, *, updates: int) -> subprocess.Popen:
+  """`experiments.train` as a user would start it."""
+  return subprocess.Popen(
+    [
+      sys.executable,
+      "-m",
+      "experiments.train",
+      f"--config={root}/configs/household.py:debug,updates={updates}",
+      f"--config.train.num_updates={updates}",
+      f"--policy={policy}",
+      f"--workdir={folder}",
+    ],
+    cwd=root,
+    env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)},
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+  )
+
+
+def wait_for_checkpoint(process: subprocess.Popen, folder: pathlib.Path, step: int):
+  """Blocks until a checkpoint of at least `step` is complete."""
+  for _ in range(2400):
+    names = [p.name for p in (folder / "checkpoints").glob("*") if p.name.isdigit()]
+    if any(int(name) >= step for name in names):
+      return
+    assert process.poll() is None, process.stderr.read().decode()[-2000:]
+    time.sleep(0.05)
+  raise AssertionError("no checkpoint in time")
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_run_ends_bit_for_bit_like_a_straight_one(root, cold_policy, tmp_path):
+  straight, killed = tmp_path / "straight", tmp_path / "killed"
+  process = train_in_process(root, cold_policy, killed, updates=6)
+  wait_for_checkpoint(process, killed, 3)
+  process.send_signal(signal.SIGKILL)
+  process.communicate()
+  assert not (killed / "policy").exists()
+  for folder in (killed, straight):
+    process = train_in_process(root, cold_policy, folder, updates=6)
+    error = process.communicate()[1].decode()
+    assert process.returncode == 0, error[-2000:]
+  for name in RESULTS:
+    assert (killed / name).read_bytes() == (straight / name).read_bytes(), name
+  rows = [json.loads(line) for line in (killed / "metrics.jsonl").open()]
+  assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.timeout(600)
+def test_the_demo_runs_end_to_end_and_a_second_call_repeats_nothing(
+  root, tmp_path, capsys
+):
+  settings = settings_of(HOUSEHOLD, root)
+  report = demo.run(settings, tmp_path)
+  assert report.stat().st_size > 10_000
+  summary = json.loads((tmp_path / "eval_rl" / "summary.json").read_text())
+  assert set(summary["arms"]) == {"no_bank", "frozen", "evolving"}
+  tasks = settings.eval.num_scopes * settings.eval.tasks_per_scope
+  assert summary["num_tasks"] == tasks
+  assert all(arm["success"]["count"] == tasks for arm in summary["arms"].values())
+  assert f"success_{tasks}of{tasks}" in " ".join(summary["metrics"])
+  out = capsys.readouterr().out
+  assert "trained: evolving - no_bank" in out
+  assert str(report.resolve()) in out
+  before = (tmp_path / "rl" / "metrics.jsonl").read_bytes()
+  demo.run(settings, tmp_path)
+  assert (tmp_path / "rl" / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.timeout(600)
+def test_grpo_without_skills_has_no_review_and_no_probe(root, cold_policy, tmp_path):
+  settings = settings_of(f"{HOUSEHOLD},grpo", root)
+  training.run(settings, cold_policy, tmp_path)
+  rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+  assert len(rows) == settings.train.num_updates
+  assert not any(name.startswith("skill/probe") for row in rows for name in row)
+  per_update = settings.feed.tasks_per_update * settings.train.group_size
+  assert rows[-1]["rollout/interactions"] == per_update * len(rows)
+
+
+@pytest.mark.timeout(900)
+def test_alfworld_scratch_runs_end_to_end(root, tmp_path, alfworld_data):
+  overrides = {
+    "env.data_dir": str(alfworld_data),
+    "env.cache_dir": str(tmp_path / "cache"),
+  }
+  settings = settings_of("configs/alfworld_scratch.py:debug", root, overrides)
+  policy = cold_start.run(settings, tmp_path / "cold")
+  policy = training.run(settings, policy, tmp_path / "rl")
+  summary = evaluation.run(settings, policy, tmp_path / "eval")
+  assert summary["num_tasks"] == settings.eval.tasks_per_scope
+  assert summary["faults"] == 0
+
+
+@pytest.fixture
+def alfworld_data(data_dir) -> pathlib.Path:
+  """The games, where the engine is installed; the reason why not otherwise."""
+  pytest.importorskip("alfworld", reason="pip install -e .[alfworld]")
+  folder = pathlib.Path(data_dir) / "alfworld"
+  if not folder.is_dir():
+    pytest.skip(f"no ALFWorld games at {folder}; set SKILLJAX_DATA")
+  return folder
+
+
+@pytest.mark.parametrize(
+  ("key", "value", "words"),
+  [
+    ("rl.advantage", "grpo", ["edit_weight", "no effect"]),
+    ("rl.advantage", "ppo", ["rl.advantage", "dual"]),
+    ("learner.row_len", 64, ["learner.row_len=64", "engine.max_len=640"]),
+    ("agent.chat", "xml", ["agent.chat", "compact"]),
+    ("gate.level", 0.001, ["gate.null_window"]),
+    ("train.review", False, ["probes", "no effect"]),
+    ("eval.arms", ("no_skill",), ["eval.arms"]),
+  ],
+)
+def test_bad_configs_stop_with_the_key_and_the_fix(
+  root, cold_policy, tmp_path, key, value, words
+):
+  with pytest.raises(config.ConfigError) as error:
+    settings = settings_of(HOUSEHOLD, root, {key: value})
+    training.run(settings, cold_policy, tmp_path)
+  assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_an_unknown_key_names_its_neighbour(root):
+  with pytest.raises(config.ConfigError, match="clip_eps_high"):
+    settings_of(HOUSEHOLD, root, {"loss.clip_eps_hihg": 0.3})
+
+
+def test_a_model_that_cannot_fit_stops_before_it_compiles(root, cold_policy, tmp_path):
+  settings = settings_of(HOUSEHOLD, root, {"learner.rows_per_batch": 1_000_000})
+  with pytest.raises(config.ConfigError, match="learner.rows_per_batch"):
+    training.run(settings, cold_policy, tmp_path)
+
+
+def test_a_tokenizer_that_does_not_fit_stops(root, cold_policy, tmp_path):
+  folder = tmp_path / "policy"
+  folder.mkdir()
+  for path in cold_policy.iterdir():
+    (folder / path.name).write_bytes(path.read_bytes())
+  hf = json.loads((folder / "config.json").read_text())
+  hf["vocab_size"] = 300
+  (folder / "config.json").write_text(json.dumps(hf))
+  with pytest.raises(ValueError, match=r"vocab_size|embed"):
+    training.run(settings_of(HOUSEHOLD, root), folder, tmp_path / "run")
+
+
+def test_another_config_does_not_continue_a_checkpoint(root, cold_policy, tmp_path):
+  training.run(settings_of(HOUSEHOLD, root), cold_policy, tmp_path)
+  changed = settings_of(HOUSEHOLD, root, {"loss.kl_coef": 0.5, "train.num_updates": 3})
+  with pytest.raises(config.ConfigError, match="loss"):
+    training.run(changed, cold_policy, tmp_path)
