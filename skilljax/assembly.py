@@ -22,6 +22,7 @@ from skilljax.config import ConfigError, Reader
 from skilljax.data.tokenizer import Tokenizer
 from skilljax.engine.base import Engine
 from skilljax.engine.engine import DecodeEngine
+from skilljax.engine.lanes import LaneEngine
 from skilljax.engine.settings import EngineSettings
 from skilljax.envs import base as envs
 from skilljax.envs.pool import EnvPool
@@ -231,15 +232,22 @@ def make_runner(
   )
 
 
-def make_engine(settings: Settings, policy: Policy) -> DecodeEngine:
-  """A compiled engine; no policy is published yet."""
-  engine = DecodeEngine(
-    policy.model,
-    settings=settings.engine,
-    root_key=jax.random.key(settings.seed),
-    stop_ids=CHATS[settings.chat](policy.tokenizer).stop_ids,
+def make_engine(settings: Settings, policy: Policy) -> DecodeEngine | LaneEngine:
+  """The engine of a config; publish a policy before `warmup`."""
+  lanes = settings.engine.num_lanes
+  each = dataclasses.replace(
+    settings.engine, num_slots=settings.engine.num_slots // lanes, num_lanes=1
   )
-  return engine
+  engines = [
+    DecodeEngine(
+      policy.model,
+      settings=each,
+      root_key=jax.random.key(settings.seed),
+      stop_ids=CHATS[settings.chat](policy.tokenizer).stop_ids,
+    )
+    for _ in range(lanes)
+  ]
+  return engines[0] if lanes == 1 else LaneEngine(engines)
 
 
 def make_learner(settings: Settings, model: ModelConfig) -> Learner:

@@ -12,16 +12,18 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
+from skilljax.agents.chat import ChatFormat, Transcript
 from skilljax.agents.prompts import PromptStyle
 from skilljax.data.demonstrations import Example
 from skilljax.data.packing import pack
+from skilljax.data.tokenizer import Tokenizer
 from skilljax.engine.scripted import ScriptedEngine
 from skilljax.envs.base import Env, Teacher
 from skilljax.learner import Learner, Params
 from skilljax.rollout.plan import EpisodeNode, Plan, Purpose
 from skilljax.rollout.runner import Runner
 from skilljax.skills import bank as bank_lib
-from skilljax.types import Task, Trajectory
+from skilljax.types import Role, Task, Trajectory
 
 CHUNK = 512  # episodes per plan: bounds memory, changes nothing else
 
@@ -35,6 +37,7 @@ class ColdStartSettings:
     steps: optimiser steps of supervised fine-tuning.
     opening_steps: how many of them, at the start, see only the prompt and the first
       response, where a small model learns to look skills up at a third of the cost.
+    drills: reading exercises mixed into that first stage.
     tokenizer_episodes: episodes whose text trains the tokenizer.
     vocab_size: of that tokenizer.
     seed: of tasks, skills and batches.
@@ -43,6 +46,7 @@ class ColdStartSettings:
   episodes: int
   steps: int
   opening_steps: int = 0
+  drills: int = 0
   tokenizer_episodes: int = 400
   vocab_size: int = 768
   seed: int = 0
@@ -134,6 +138,39 @@ def demonstrate(
   return trajectories
 
 
+def make_drills(
+  num: int,
+  *,
+  teacher: Teacher,
+  style: PromptStyle,
+  chat: ChatFormat,
+  tokenizer: Tokenizer,
+) -> list[Example]:
+  """`num` reading exercises of a teacher, as examples with one response each.
+
+  Raises:
+    ValueError: drills are asked for and the teacher has none.
+  """
+  examples = []
+  for seed in range(num):
+    skills, reply = teacher.drill(seed)
+    if not skills:
+      raise ValueError(
+        f"drills={num}, but the teacher of this environment has none; set it to 0 "
+        "(config key cold_start.drills)"
+      )
+    transcript = Transcript()
+    prompt = f"{style.render_skills(skills)}\nRecite."
+    transcript.add_context(chat.opening(style.system(), prompt))
+    ids = np.asarray([*tokenizer.encode(reply), chat.end_id], np.int32)
+    zeros = np.zeros(len(ids), np.float32)
+    transcript.add_response(ids, zeros, zeros, Role.ACT)
+    arrays = transcript.arrays()
+    del arrays["sampled_logprobs"]
+    examples.append(Example(**arrays, edit_kind=""))
+  return examples
+
+
 def fine_tune(
   params: Params,
   examples: Sequence[Example],
@@ -141,6 +178,7 @@ def fine_tune(
   learner: Learner,
   steps: int,
   opening_steps: int = 0,
+  drills: Sequence[Example] = (),
   seed: int,
   on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
 ) -> Params:
@@ -153,13 +191,14 @@ def fine_tune(
     examples: demonstrations.
     learner: optimiser and shapes; its `decay_steps` should equal `steps`.
     steps: optimiser steps.
-    opening_steps: how many of them, first, see openings only.
+    opening_steps: how many of them, first, see openings and drills only.
+    drills: from `make_drills`.
     seed: of the order of examples.
     on_step: called after each step with (step, metrics).
   """
   state, step = learner.init(params), 0
-  openings = [example.opening() for example in examples] if opening_steps else []
-  for data, end in ((openings, opening_steps), (examples, steps)):
+  openings = [e.opening() for e in examples] if opening_steps else []
+  for data, end in (([*openings, *drills], opening_steps), (examples, steps)):
     epoch = 0
     while step < end:
       for batch, num in _epoch(data, learner, (seed, epoch)):

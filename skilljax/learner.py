@@ -1,8 +1,8 @@
 """The learner: packed rows in, a better policy out.
 
 One jitted gradient per micro-batch, added up on the device, and one jitted optimiser
-step. Aggregation weights are computed once over the whole mini-batch, so the result does not
-depend on how rows fall into micro-batches.
+step. Aggregation weights are computed once over the whole mini-batch, so the result does
+not depend on how rows fall into micro-batches.
 
 Must not know about: text, environments, skills, where advantages come from.
 """
@@ -334,9 +334,11 @@ class Learner:
   def _apply_gradients(
     self, state: TrainState, gradient: Params
   ) -> tuple[TrainState, jax.Array]:
-    updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.params)
+    # optax raises floats to integer step counts, which strict promotion refuses.
+    with jax.numpy_dtype_promotion("standard"):
+      updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(params, opt_state, state.step + 1), optax.global_norm(gradient)
+    return TrainState(params, opt_state, state.step + 1), optax.tree.norm(gradient)
 
 
 @functools.partial(jax.jit, donate_argnums=(0,))

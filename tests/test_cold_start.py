@@ -129,7 +129,7 @@ def learner():
   return Learner(MODEL, LEARNER, LossSettings())
 
 
-def fine_tune(learner, examples, steps, seed=0):
+def fine_tune(learner, examples, steps, *, seed=0, opening_steps=0):
   history = []
   params = init_params(jax.random.key(0), MODEL)
   kept = jax.tree.map(np.array, params)
@@ -141,6 +141,7 @@ def fine_tune(learner, examples, steps, seed=0):
       learner=learner,
       steps=steps,
       seed=seed,
+      opening_steps=opening_steps,
       on_step=lambda step, metrics: history.append((step, metrics["nll"])),
     )
   jax.tree.map(np.testing.assert_array_equal, kept, params)  # not donated, not changed
@@ -150,7 +151,14 @@ def fine_tune(learner, examples, steps, seed=0):
 @pytest.fixture(scope="module")
 def examples(shown):
   rows = [
-    Example(t.tokens, t.loss_mask, t.role, t.behavior_logprobs, t.edit.kind)
+    Example(
+      tokens=t.tokens,
+      loss_mask=t.loss_mask,
+      role=t.role,
+      turn_index=t.turn_index,
+      behavior_logprobs=t.behavior_logprobs,
+      edit_kind=t.edit.kind,
+    )
     for t in shown
   ]
   return balance_reviews([row for row in rows if len(row.tokens) <= 640], 0)
@@ -168,6 +176,26 @@ def test_fine_tuning_learns(learner, examples):
   assert repeated == history
   jax.tree.map(np.testing.assert_array_equal, again, tuned)
   assert fine_tune(learner, examples, 2, seed=1)[1] != history[:2]
+
+
+def test_openings_come_first(learner, examples):
+  seen = []
+
+  class Spy:
+    settings = learner.settings
+    init = staticmethod(learner.init)
+
+    def imitate(self, state, batch, *, num_sequences):
+      seen.append(batch)
+      return learner.imitate(state, batch, num_sequences=num_sequences)
+
+  fine_tune(Spy(), examples, 4, opening_steps=2)
+  assert len(seen) == 4
+  openings = {tuple(e.opening().tokens.tolist()) for e in examples}
+  whole = {tuple(e.tokens.tolist()) for e in examples}
+  for batch, expected in zip(seen, [openings, openings, whole, whole], strict=True):
+    for index in set(batch.sequence_id.ravel().tolist()) - {-1}:
+      assert tuple(batch.tokens[batch.sequence_id == index].tolist()) in expected
 
 
 def test_an_epoch_holds_every_example_once(learner, examples):

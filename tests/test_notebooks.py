@@ -18,7 +18,7 @@ def run(name, monkeypatch, tmp_path):
   notebook = nbformat.read(FOLDER / name, as_version=4)
   client = nbclient.NotebookClient(
     notebook,
-    timeout=240,  # seconds a cell; a loaded machine compiles slowly
+    timeout=540,  # seconds a cell; a loaded machine compiles slowly
     kernel_name="python3",
     resources={"metadata": {"path": str(FOLDER)}},
   )
@@ -50,6 +50,7 @@ def test_skills_by_hand(monkeypatch, tmp_path):
   assert "<td>null edit</td><td>+0.000</td>" in shown
 
 
+@pytest.mark.timeout(600)
 def test_ablations_without_folders_makes_a_run(monkeypatch, tmp_path):
   shown = run("ablations.ipynb", monkeypatch, tmp_path)
   assert "no run folders given" in shown

@@ -164,7 +164,7 @@ def test_an_unknown_key_names_its_neighbour(root):
 
 def test_a_model_that_cannot_fit_stops_before_it_compiles(root, cold_policy, tmp_path):
   settings = settings_of(HOUSEHOLD, root, {"learner.rows_per_batch": 1_000_000})
-  with pytest.raises(config.ConfigError, match="learner.rows_per_batch"):
+  with pytest.raises(config.ConfigError, match=r"learner\.rows_per_batch"):
     training.run(settings, cold_policy, tmp_path)
 
 

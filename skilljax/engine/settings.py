@@ -25,6 +25,8 @@ class EngineSettings:
 
   Attributes:
     num_slots: sequences that can be open at once.
+    num_lanes: decode engines that share the slots, one host thread each; more than one
+      helps where a decode step keeps one core busy (`lanes.py`). Must divide num_slots.
     max_len: most tokens of one sequence, samples included.
     attend_buckets: lengths of cache that attention reads; `max_len` is added to them.
     extend_buckets: tokens per row of an extend call; longer inputs take several calls.
@@ -37,6 +39,7 @@ class EngineSettings:
   """
 
   num_slots: int = 64
+  num_lanes: int = 1
   max_len: int = 768
   attend_buckets: tuple[int, ...] = (256, 512)
   extend_buckets: tuple[int, ...] = (16, 64)
@@ -47,10 +50,14 @@ class EngineSettings:
   top_p: float = 1.0
 
   def __post_init__(self):
-    for name in ("num_slots", "decode_chunk"):
+    for name in ("num_slots", "num_lanes", "decode_chunk"):
       value = vars(self)[name]
       if value < 1:
         raise ValueError(f"engine.{name} must be >= 1, got {value}")
+    if self.num_slots % self.num_lanes:
+      raise ValueError(
+        f"engine.num_lanes={self.num_lanes} must divide engine.num_slots={self.num_slots}"
+      )
     if self.max_len < 2:
       raise ValueError(f"engine.max_len must be >= 2, got {self.max_len}")
     _check_buckets("engine.attend_buckets", self.attend_buckets, None)

@@ -68,6 +68,13 @@ class Teacher(Protocol):
   def agent(self, task: Task, seed: int) -> TextAgent:
     """A fresh scripted player."""
 
+  def drill(self, seed: int) -> tuple[tuple[Skill, ...], str]:
+    """A reading exercise: skills, and the response that recites what they say.
+
+    Small models learn to look a skill up from it, many look-ups a sequence; ((), '')
+    where an environment has none.
+    """
+
 
 @dataclasses.dataclass(frozen=True)
 class EnvKind:

@@ -65,7 +65,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     last = math.ceil(high / (step * factor) - 1e-9)
     if last - first < most:
       break
-  return [round(i * step * factor, 12) for i in range(first, last + 1)]
+  return [float(f"{i * step * factor:.12g}") for i in range(first, last + 1)]
 
 
 def moving_average(values: Sequence[float], window: int) -> list[float]:

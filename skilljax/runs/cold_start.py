@@ -6,7 +6,6 @@
 Must not know about: flags, RL.
 """
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,12 +119,19 @@ def draw_tasks(
 
 def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> None:
   """Supervised fine-tuning on the stored demonstrations; writes the policy folder."""
-  model = dataclasses.replace(settings.model)
+  model = settings.model
   tokenizer.check_fits(model.vocab_size)
   examples = demonstrations.balance_reviews(
     demonstrations.load(folder), settings.cold_start.seed
   )
   steps = settings.cold_start.steps
+  drills = cold_start.make_drills(
+    settings.cold_start.drills,
+    teacher=envs.make_teacher(settings.env_name, settings.env),
+    style=settings.style,
+    chat=assembly.CHATS[settings.chat](tokenizer),
+    tokenizer=tokenizer,
+  )
   writer = MetricWriter(folder)
   with Progress("cold start", total=steps) as progress:
 
@@ -143,6 +149,7 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
       learner=Learner(model, settings.sft, settings.loss),
       steps=steps,
       opening_steps=settings.cold_start.opening_steps,
+      drills=drills,
       seed=settings.cold_start.seed,
       on_step=on_step,
     )

@@ -18,6 +18,7 @@ from skilljax import assembly, checkpoint
 from skilljax import train as train_lib
 from skilljax.config import ConfigError, plain, to_json
 from skilljax.engine.engine import DecodeEngine
+from skilljax.engine.lanes import LaneEngine
 from skilljax.envs import base as envs
 from skilljax.metrics import MetricWriter, Progress, peak_rss_bytes, rss_bytes
 from skilljax.runs.cold_start import write_policy
@@ -81,7 +82,7 @@ class _Desk:
     folder: Path,
     checkpointer: checkpoint.Checkpointer,
     policy: assembly.Policy,
-    engine: DecodeEngine,
+    engine: DecodeEngine | LaneEngine,
     resumed: int | None,
   ):
     self._settings = settings

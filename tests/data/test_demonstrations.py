@@ -49,7 +49,7 @@ def test_a_dataset_gives_back_what_went_in(folder):
   examples = by_first_token(load(folder))
   assert len(examples) == len(KINDS)
   for example, trajectory in zip(examples, episodes(), strict=True):
-    for name in ("tokens", "loss_mask", "role"):
+    for name in ("tokens", "loss_mask", "role", "turn_index"):
       stored, original = vars(example)[name], vars(trajectory)[name]
       assert stored.dtype == original.dtype, name
       np.testing.assert_array_equal(stored, original)
@@ -121,10 +121,26 @@ def test_a_missing_dataset_names_folder_and_command(tmp_path):
 def examples():
   return [
     Example(
-      t.tokens, t.loss_mask, t.role, t.behavior_logprobs, t.edit.kind if t.edit else ""
+      tokens=t.tokens,
+      loss_mask=t.loss_mask,
+      role=t.role,
+      turn_index=t.turn_index,
+      behavior_logprobs=t.behavior_logprobs,
+      edit_kind=t.edit.kind if t.edit else "",
     )
     for t in episodes()
   ]
+
+
+def test_an_opening_ends_with_the_first_response():
+  for example in examples():
+    opening = example.opening()
+    # 2 tokens of context, 3 sampled ones; see `make_trajectory`.
+    assert opening.loss_mask.tolist() == [False, False, True, True, True]
+    assert opening.role.tolist() == [0, 0, 1, 1, 1] and opening.edit_kind == ""
+    assert opening.turn_index.tolist() == [-1, -1, 0, 0, 0]
+    np.testing.assert_array_equal(opening.tokens, example.tokens[:5])
+    assert len(opening.behavior_logprobs) == 5
 
 
 def trained(rows):

@@ -26,7 +26,7 @@ def test_ticks_enclose_the_range(low, high, expected):
   assert found == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("high", [1e-9, 7e-4, 0.93, 61.0, 4e12])
+@pytest.mark.parametrize("high", [3e-14, 1e-9, 7e-4, 0.93, 61.0, 4e12])
 def test_ticks_are_few_for_every_size(high):
   found = charts.ticks(0.0, high)
   assert 2 <= len(found) <= 5 and found[-1] >= high

@@ -200,15 +200,14 @@ class HouseholdAgent:
 
     Later thoughts repeat its phrases, so a small policy looks the skills up once.
     """
-    place = next(iter(self._trusted[f"place:{self._kind}"]), "")
-    parts = [f"use {self._kind} {place}" if place else f"find {self._noun}"]
-    own = next(iter(self._trusted[self._own_slot]), None)
-    if own is None:
-      parts.append(f"try {'safe' if self._own_slot == 'lock' else self._own_slot}")
-    elif self._own_slot == "lock":
-      parts.append(f"safe opens by {own}")
-    else:
-      parts.append(f"{self._verb(self._own_slot)} {own.tool}")
+    parts = []
+    unknown = {
+      f"place:{self._kind}": f"find {self._noun}",
+      self._own_slot: f"try {'safe' if self._own_slot == 'lock' else self._own_slot}",
+    }
+    for slot, otherwise in unknown.items():
+      value = next(iter(self._trusted[slot]), None)
+      parts.append(otherwise if value is None else sentences.rule_phrase(slot, value))
     if self._target:
       parts.append(f"{self._noun} in {self._target}")
     return ", ".join(parts)

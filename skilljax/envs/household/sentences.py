@@ -75,6 +75,16 @@ def find_rules(text: str) -> tuple[tuple[str, str, rules.Value], ...]:
   return tuple(found)
 
 
+def rule_phrase(slot: str, value: rules.Value) -> str:
+  """A rule as a thought cites it: 'use food cabinet', 'heat with toaster', …."""
+  if slot.startswith("place:"):
+    return f"use {slot.removeprefix('place:')} {value}"
+  if slot == "lock":
+    return f"safe opens by {value}"
+  verb = "look under" if slot == "look" else f"{slot} with"
+  return f"{verb} {value.tool}"
+
+
 def rule_category(slot: str) -> str:
   """The retrieval category of a rule: its task family, or 'general'."""
   if slot not in rules.TOOLS:

@@ -70,3 +70,18 @@ class HouseholdTeacher:
   def agent(self, task: Task, seed: int) -> HouseholdAgent:
     """The scripted player of one demonstration."""
     return HouseholdAgent(seed=seed)
+
+  def drill(self, seed: int) -> tuple[tuple[Skill, ...], str]:
+    """Some rules of a random estate as skills, and the same rules in another order."""
+    rng = random.Random(f"drill/{seed}")
+    estates = rules.SplitIndices("train")
+    values = rules.draw_estate(estates[rng.randrange(len(estates))]).as_dict()
+    slots = rng.sample(rules.SLOTS, rng.randint(5, len(rules.SLOTS)))
+    numbers = sorted(rng.sample(range(1, 25), len(slots)), reverse=True)
+    skills = tuple(
+      sentences.rule_skill(slot, values[slot], skill_id=f"s{number}")
+      for slot, number in zip(slots, numbers, strict=True)
+    )
+    recited = rng.sample(slots, len(slots))
+    phrases = ", ".join(sentences.rule_phrase(slot, values[slot]) for slot in recited)
+    return skills, f"<think>{phrases}</think>"

@@ -123,8 +123,11 @@ def test_wrong_precondition_is_dropped_and_the_rest_is_used():
     "stoveburner 1, a toaster 1.\n\nYour task is to: put a hot egg in desk."
   )
   script = [
-    (opening, "<think>use food shelf, heat with toaster, egg in desk</think>"
-      "<action>go to shelf 1</action>"),
+    (
+      opening,
+      "<think>use food shelf, heat with toaster, egg in desk</think>"
+      "<action>go to shelf 1</action>",
+    ),
     (
       "You arrive at shelf 1. You see a egg 1.",
       "<think>take egg</think><action>take egg 1 from shelf 1</action>",
