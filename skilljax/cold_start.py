@@ -35,9 +35,10 @@ class ColdStartSettings:
   Attributes:
     episodes: demonstrations to play.
     steps: optimiser steps of supervised fine-tuning.
-    opening_steps: how many of them, at the start, see only the prompt and the first
-      response, where a small model learns to look skills up at a third of the cost.
-    drills: reading exercises mixed into that first stage.
+    drill_steps: how many of them, at the start, see only reading exercises, where a
+      small model learns to look a skill up.
+    opening_steps: how many, after those, see only prompts and first responses.
+    drills: reading exercises to make.
     tokenizer_episodes: episodes whose text trains the tokenizer.
     vocab_size: of that tokenizer.
     seed: of tasks, skills and batches.
@@ -45,6 +46,7 @@ class ColdStartSettings:
 
   episodes: int
   steps: int
+  drill_steps: int = 0
   opening_steps: int = 0
   drills: int = 0
   tokenizer_episodes: int = 400
@@ -57,6 +59,11 @@ class ColdStartSettings:
         raise ValueError(
           f"{name}={self.__dict__[name]} must be >= 1 (config key cold_start.{name})"
         )
+    if bool(self.drill_steps) != bool(self.drills):
+      raise ValueError(
+        f"drill_steps={self.drill_steps} and drills={self.drills} must both be 0 or both "
+        "be positive (config keys cold_start.*)"
+      )
 
 
 def sample_texts(
@@ -94,7 +101,7 @@ def demonstrate(
   seed: int,
   on_progress: Callable[[int], None] = lambda done: None,
 ) -> list[Trajectory]:
-  """Plays one scripted episode with review per task; drops environment faults.
+  """Plays one scripted episode with review per task; keeps the whole ones.
 
   Args:
     tasks: one per demonstration; repeats are fine, each gets its own skills.
@@ -133,9 +140,15 @@ def demonstrate(
       for index, task in part
     }
     rollout = dataclasses.replace(runner, engine=engine).run(Plan(nodes), banks)
-    trajectories += [t for t in rollout.trajectories.values() if not t.fault]
+    trajectories += [t for t in rollout.trajectories.values() if is_whole(t)]
     on_progress(len(trajectories))
   return trajectories
+
+
+def is_whole(trajectory: Trajectory) -> bool:
+  """False for an environment fault, and for an episode cut by a token limit."""
+  cut = not trajectory.turns or any(turn.finish != "stop" for turn in trajectory.turns)
+  return not trajectory.fault and not cut
 
 
 def make_drills(
@@ -177,6 +190,7 @@ def fine_tune(
   *,
   learner: Learner,
   steps: int,
+  drill_steps: int = 0,
   opening_steps: int = 0,
   drills: Sequence[Example] = (),
   seed: int,
@@ -191,14 +205,20 @@ def fine_tune(
     examples: demonstrations.
     learner: optimiser and shapes; its `decay_steps` should equal `steps`.
     steps: optimiser steps.
-    opening_steps: how many of them, first, see openings and drills only.
+    drill_steps: how many of them, first, see drills only.
+    opening_steps: how many, after those, see openings only.
     drills: from `make_drills`.
     seed: of the order of examples.
     on_step: called after each step with (step, metrics).
   """
   state, step = learner.init(params), 0
   openings = [e.opening() for e in examples] if opening_steps else []
-  for data, end in (([*openings, *drills], opening_steps), (examples, steps)):
+  stages = (
+    (drills, drill_steps),
+    (openings, drill_steps + opening_steps),
+    (examples, steps),
+  )
+  for data, end in stages:
     epoch = 0
     while step < end:
       for batch, num in _epoch(data, learner, (seed, epoch)):

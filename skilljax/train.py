@@ -189,6 +189,8 @@ def learn(
 ) -> tuple[TrainState, dict[str, float]]:
   """The optimiser steps of one update; metrics are means over its mini-batches."""
   settings = shop.settings
+  if not trajectories:  # every environment failed: report it, learn nothing
+    return state, {}
   rows: list[dict[str, float]] = []
   parts = minibatches(
     len(trajectories), settings.train.minibatches, (settings.seed, number)

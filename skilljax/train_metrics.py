@@ -46,6 +46,8 @@ def update_metrics(
 ) -> dict[str, float]:
   """All metrics of one update that follow from config and seed."""
   rows = {TRAIN_NAMES[k]: v for k, v in learned.items() if k in TRAIN_NAMES}
+  if not trained:  # every environment failed: nothing else is known
+    return {**rows, "env/faults": float(len(rollout.trajectories))}
   rows["train/num_tokens"] = float(sum(t.loss_mask.sum() for t in trained))
   rows |= _rollout(rollout, trained)
   rows |= _reviews(trained, credit)

@@ -33,7 +33,7 @@ class ScriptedEngine:
   """Implements `base.Engine` with one agent per sequence.
 
   Sampling arguments (`key`, `temperature`) have no effect: agents own their randomness.
-  Log-probabilities are 0. There is no context limit, so no 'full'.
+  Log-probabilities are 0.
   """
 
   def __init__(
@@ -63,6 +63,7 @@ class ScriptedEngine:
     self._stop_id = stop_id
     self._max_len = max_len
     self._agents: dict[str, Agent] = {}
+    self._lengths: dict[str, int] = {}  # tokens of each sequence so far
     self._pending: dict[str, base.GenerateRequest] = {}
     self._version = -1
 
@@ -98,6 +99,7 @@ class ScriptedEngine:
     )
     if name not in self._agents:
       self._agents[name] = self._make_agent(name)
+      self._lengths[name] = 0
     self._pending[name] = request
 
   def step(self) -> list[base.GenerateResult]:
@@ -109,19 +111,25 @@ class ScriptedEngine:
     """Closes a sequence. Raises ValueError if it is not open."""
     if sequence not in self._agents:
       raise ValueError(f"release: sequence {sequence!r} is not open")
-    del self._agents[sequence]
+    del self._agents[sequence], self._lengths[sequence]
     self._pending.pop(sequence, None)
 
   def _answer(self, request: base.GenerateRequest) -> base.GenerateResult:
     text = self._tokenizer.decode([int(token) for token in request.tokens])
     reply = self._agents[request.sequence].reply(text)
     ids = [*self._tokenizer.encode(reply), self._stop_id]
-    fits = len(ids) <= request.max_new_tokens
-    tokens = np.asarray(ids[: request.max_new_tokens], np.int32)
+    before = self._lengths[request.sequence] + len(request.tokens)
+    room = self._max_len - before
+    tokens = np.asarray(ids[: min(request.max_new_tokens, room)], np.int32)
+    self._lengths[request.sequence] = before + len(tokens)
+    if len(tokens) == len(ids):
+      finish = "stop"
+    else:
+      finish = "length" if request.max_new_tokens <= room else "full"
     return base.GenerateResult(
       sequence=request.sequence,
       tokens=tokens,
       behavior_logprobs=np.zeros(tokens.shape, np.float32),
       sampled_logprobs=np.zeros(tokens.shape, np.float32),
-      finish="stop" if fits else "length",
+      finish=finish,
     )

@@ -82,7 +82,7 @@ def token_weights(
   if needs_max != (max_tokens is not None) or (needs_max and max_tokens < 1):
     raise ValueError(
       f"max_tokens is {max_tokens} in mode {mode!r}: a positive number for "
-      "seq_mean_token_sum_norm, None otherwise (config key loss.max_tokens)"
+      "seq_mean_token_sum_norm, None otherwise (config key learner.row_len)"
     )
   if counts is None:
     counts = count_tokens(loss_mask, sequence_id, num_sequences=num_sequences)

@@ -128,11 +128,17 @@ def null_candidate(
     when_to_apply=skill.when_to_apply,
     reason="null",
   )
+  # A full bank must not make its nulls trivially zero: they price noise, nothing else.
+  roomy = dataclasses.replace(
+    limits,
+    max_skills=limits.max_skills + 1,
+    max_skills_per_category=limits.max_skills_per_category + 1,
+  )
   outcome = apply_edit(
     bank,
     edit,
     categories=(task.family, GENERAL),
-    limits=limits,
+    limits=roomy,
     provenance=Provenance(origin="teacher", task=task.key),
   )
   return Candidate(f"null:{index}:{task.key}", task, bank, outcome.bank)

@@ -27,7 +27,7 @@ from skilljax.types import Fault, Observation, Provenance, Task, Trajectory
 
 @dataclasses.dataclass(frozen=True)
 class RunnerSettings:
-  """Budgets of one episode; config section `agent`.
+  """Budgets of one episode; config section `agent.budget`.
 
   Attributes:
     act_tokens: longest task response, in tokens.
@@ -43,7 +43,7 @@ class RunnerSettings:
     for name in ("act_tokens", "edit_tokens"):
       value = self.__dict__[name]
       if value < 1:
-        raise ValueError(f"{name}={value} must be >= 1 (config key agent.{name})")
+        raise ValueError(f"{name}={value} must be >= 1 (config key agent.budget.{name})")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -148,6 +148,7 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
       examples,
       learner=Learner(model, settings.sft, settings.loss),
       steps=steps,
+      drill_steps=settings.cold_start.drill_steps,
       opening_steps=settings.cold_start.opening_steps,
       drills=drills,
       seed=settings.cold_start.seed,

@@ -56,7 +56,7 @@ class Recorder:
     rows = [{"name": name, **row} for name, row in {**reviewed, **others}.items()]
     self._append("edits.jsonl", step, rows)
     self._append("commits.jsonl", step, map(commit_row, update.committed))
-    if episodes:
+    if episodes and update.trained:
       group = update.trained[0].group_id
       pairs = zip(update.trained, update.credit.per_token, strict=True)
       self._append(

@@ -107,7 +107,7 @@ class _Desk:
         state.update, state.train, host_state(state, self._settings, self._fingerprint)
       )
     numbers = update.metrics
-    note = f"success {numbers['rollout/success']:.2f}"
+    note = f"success {numbers.get('rollout/success', 0.0):.2f}"
     if "skill/utility_mean" in numbers:
       note += f"  utility {numbers['skill/utility_mean']:+.2f}"
       note += f"  bank {numbers['skill/bank_size']:.1f}"
@@ -120,6 +120,7 @@ class _Desk:
     return {
       "perf/update_s": seconds,
       "perf/decode_tok_s": stats["decoded_tok_s"],
+      "perf/slot_occupancy": stats["occupancy"],
       "perf/rss_bytes": float(rss_bytes()),
       "perf/peak_rss_bytes": float(peak_rss_bytes()),
     }

@@ -134,7 +134,7 @@ _RETRIEVERS: Mapping[str, Callable[..., Retriever]] = {
 
 
 def make_retriever(name: str, **settings: Any) -> Retriever:
-  """Builds a retriever by its configured name (config key skills.retriever).
+  """Builds a retriever by its configured name (config key skills.retrieval.name).
 
   Raises:
     ValueError: unknown name or setting; the message lists what there is.
@@ -142,7 +142,7 @@ def make_retriever(name: str, **settings: Any) -> Retriever:
   if name not in _RETRIEVERS:
     raise ValueError(
       f"retriever={name!r} is unknown; use one of {sorted(_RETRIEVERS)}"
-      " (config key skills.retriever)"
+      " (config key skills.retrieval.name)"
     )
   allowed = sorted(inspect.signature(_RETRIEVERS[name]).parameters)
   unknown = sorted(set(settings) - set(allowed))

@@ -94,3 +94,12 @@ def test_publish():
 def test_needs_a_slot():
   with pytest.raises(ValueError, match=r"engine\.num_slots must be >= 1, got 0"):
     build(num_slots=0)
+
+
+def test_the_context_limit_cuts_a_reply_and_counts_over_turns():
+  engine = scripted.ScriptedEngine(Echo, Letters(), 1, stop_id=0, max_len=9)
+  engine.submit(request("a", "x"))  # 1 token, then 'a1:x\0': 6 of 9
+  assert engine.step()[0].finish == "stop"
+  engine.submit(request("a", "z"))  # 7 of 9; 'a2:z\0' has room for two
+  (cut,) = engine.step()
+  assert (text_of(cut), cut.finish) == ("a2", "full")
