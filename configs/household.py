@@ -59,17 +59,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
   c.cold_start = ml_collections.ConfigDict()
   c.cold_start.episodes = 8000
-  c.cold_start.steps = 1400
-  c.cold_start.drill_steps = 600
-  c.cold_start.opening_steps = 150
-  c.cold_start.drills = 12000
+  c.cold_start.steps = 1200
+  c.cold_start.opening_steps = 400
   c.cold_start.vocab_size = 576
   c.cold_start.seed = variant.seed
   c.sft = ml_collections.ConfigDict()
   c.sft.optimizer = "muon"
-  c.sft.learning_rate = 8e-3  # 2e-2 learns no look-up, see experiments/LOG.md
+  c.sft.learning_rate = 0.02
   c.sft.warmup_steps = 30
-  c.sft.decay_steps = 1400
+  c.sft.decay_steps = 1200
   c.sft.rows_per_batch = 4
   c.sft.row_len = 640
 
@@ -132,7 +130,6 @@ def _shrink(c: ml_collections.ConfigDict):
   c.model.num_heads, c.model.num_kv_heads = 2, 1
   c.cold_start.episodes, c.cold_start.steps = 96, 6
   c.cold_start.opening_steps = 2
-  c.cold_start.drill_steps, c.cold_start.drills = 2, 20
   c.cold_start.tokenizer_episodes = 60
   c.sft.decay_steps = 6
   c.engine.num_slots, c.engine.num_lanes, c.engine.attend_buckets = 8, 1, (640,)
