@@ -14,6 +14,7 @@ RUN_TIME = [
   "flax>=0.12.6,<0.13",
   "jax>=0.10.1,<0.13",
   "jinja2>=3.1",
+  "markupsafe>=2.1",
   "ml-collections>=1.1,<2",
   "msgpack>=1.1",
   "numpy>=2.0,<3",

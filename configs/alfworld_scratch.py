@@ -28,6 +28,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.env = ml_collections.ConfigDict()
   c.env.name = "alfworld"
   c.env.data_dir = ""  # '' means $SKILLJAX_DATA/alfworld
+  c.env.cache_dir = ""  # '' means ~/.cache/skilljax/alfworld
   c.env.max_turns = 30  # the benchmark's 50 would double the context
   c.pool = ml_collections.ConfigDict()
   c.pool.num_workers = 2  # one process a core: the engine must not run in threads
@@ -99,6 +100,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.probes.nulls_per_update = 2
     c.gate = ml_collections.ConfigDict()
     c.gate.mode = "commit"
+    c.gate.level = 0.1  # rate at which a content-free edit may pass
     c.gate.max_commits = 1
     c.gate.audits_per_update = 1
 

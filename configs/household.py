@@ -95,6 +95,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.probes.nulls_per_update = 4
     c.gate = ml_collections.ConfigDict()
     c.gate.mode = "commit"
+    c.gate.level = 0.1  # rate at which a content-free edit may pass
     c.gate.max_commits = 1  # per estate and update
     c.gate.audits_per_update = 1
 
