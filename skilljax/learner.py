@@ -24,7 +24,6 @@ from skilljax.models.config import ModelConfig
 from skilljax.models.logprobs import sequence_logprobs
 from skilljax.rl import aggregation, losses
 from skilljax.rl.batch import TokenBatch
-from skilljax.types import Role
 
 OPTIMIZERS = ("adamw", "muon")
 MUON_RMS = 0.2
@@ -354,8 +353,3 @@ def minibatches(num_items: int, num_parts: int, seed: Sequence[int]) -> list[np.
   """Splits indices into parts of nearly equal size, shuffled by `seed`."""
   order = np.random.default_rng(list(seed)).permutation(num_items)
   return [np.sort(part) for part in np.array_split(order, num_parts) if len(part)]
-
-
-def role_tokens(batch: TokenBatch, role: Role) -> int:
-  """Trained tokens of a role in a batch."""
-  return int(np.sum((batch.role == int(role)) & (batch.loss_mask > 0)))

@@ -12,17 +12,11 @@ import functools
 import random
 
 from skilljax.envs import alfworld_review as review
+from skilljax.envs import base
 from skilljax.envs.alfworld import AlfworldSettings, AlfworldSource
 from skilljax.envs.alfworld_agent import ExplorerAgent, WalkthroughAgent
 from skilljax.envs.alfworld_goals import NOUNS, likely_places, parse_goal
 from skilljax.types import Skill, Task
-
-# Content-free advice: says nothing about any task. Probes price sampling noise with it.
-NULL_TEXTS = (
-  ("stay calm", "stay calm and look around.", "always"),
-  ("take care", "take care of the house.", "always"),
-  ("go on", "go on until the task is done.", "always"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +62,7 @@ class AlfworldTeacher:
       noun = rng.choice([noun for noun in NOUNS if noun != goal.noun])
       shown.append(review.find_skill(noun, likely_places(noun)[:2], skill_id="s1"))
     if rng.random() < self.null:
-      shown.append(self.null_skill(task, rng.randrange(len(NULL_TEXTS))))
+      shown.append(self.null_skill(task, rng.randrange(len(base.NULL_TEXTS))))
     rng.shuffle(shown)
     numbers = sorted(rng.sample(range(1, 2 * len(shown) + 4), len(shown)))
     return tuple(
@@ -78,8 +72,7 @@ class AlfworldTeacher:
 
   def null_skill(self, task: Task, index: int) -> Skill:
     """One content-free skill, visible to every task."""
-    title, principle, when = NULL_TEXTS[index % len(NULL_TEXTS)]
-    return Skill("s1", "general", title, principle, when)
+    return base.null_skill(index)
 
   def agent(self, task: Task, seed: int) -> ExplorerAgent | WalkthroughAgent:
     """The scripted player of one demonstration."""

@@ -56,6 +56,20 @@ class TextAgent(Protocol):
     """One response in the policy's own format."""
 
 
+# Content-free advice: says nothing about any task. Probes price sampling noise with it.
+NULL_TEXTS = (
+  ("stay calm", "stay calm and look around.", "always"),
+  ("take care", "take care of the house.", "always"),
+  ("go on", "go on until the task is done.", "always"),
+)
+
+
+def null_skill(index: int) -> Skill:
+  """One content-free skill, visible to every task; the index picks the text."""
+  title, principle, when = NULL_TEXTS[index % len(NULL_TEXTS)]
+  return Skill("s1", "general", title, principle, when)
+
+
 class Teacher(Protocol):
   """Makes demonstrations for the cold start; pure functions of (task, seed)."""
 

@@ -15,8 +15,6 @@ from skilljax.metrics import clock, peak_rss_bytes
 from skilljax.report import page
 from skilljax.runs import cold_start, evaluation, training
 
-STAGES = {"cold start": "cold", "trained": "rl"}
-
 
 def run(settings: assembly.Settings, folder: str | Path) -> Path:
   """Runs everything; returns the path of the report page.

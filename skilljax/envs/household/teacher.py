@@ -10,18 +10,12 @@ Must not know about: banks, tokens, rollouts.
 import dataclasses
 import random
 
+from skilljax.envs import base
 from skilljax.envs.household import rules, sentences
 from skilljax.envs.household.agent import HouseholdAgent
 from skilljax.envs.household.source import HouseholdSettings
 from skilljax.envs.household.tasks import parse_name
 from skilljax.types import Skill, Task
-
-# Content-free advice: says nothing about any rule. Probes price sampling noise with it.
-NULL_TEXTS = (
-  ("stay calm", "stay calm and look around.", "always"),
-  ("take care", "take care of the house.", "always"),
-  ("go on", "go on until the task is done.", "always"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +48,7 @@ class HouseholdTeacher:
       else:
         shown.append(sentences.rule_skill(slot, estate.as_dict()[slot], skill_id="s1"))
     if rng.random() < self.null:
-      shown.append(self.null_skill(task, rng.randrange(len(NULL_TEXTS))))
+      shown.append(self.null_skill(task, rng.randrange(len(base.NULL_TEXTS))))
     rng.shuffle(shown)
     numbers = sorted(rng.sample(range(1, 2 * len(shown) + 4), len(shown)))
     return tuple(
@@ -64,8 +58,7 @@ class HouseholdTeacher:
 
   def null_skill(self, task: Task, index: int) -> Skill:
     """One content-free skill, visible to every task."""
-    title, principle, when = NULL_TEXTS[index % len(NULL_TEXTS)]
-    return Skill("s1", "general", title, principle, when)
+    return base.null_skill(index)
 
   def agent(self, task: Task, seed: int) -> HouseholdAgent:
     """The scripted player of one demonstration."""
