@@ -39,6 +39,8 @@ class ColdStartSettings:
       small model learns to look a skill up.
     opening_steps: how many, after those, see only prompts and first responses.
     drills: reading exercises to make.
+    previous_token_head: start from weights where one head reads the previous token
+      (`models/head_start.py`).
     tokenizer_episodes: episodes whose text trains the tokenizer.
     vocab_size: of that tokenizer.
     seed: of tasks, skills and batches.
@@ -49,6 +51,7 @@ class ColdStartSettings:
   drill_steps: int = 0
   opening_steps: int = 0
   drills: int = 0
+  previous_token_head: bool = False
   tokenizer_episodes: int = 400
   vocab_size: int = 768
   seed: int = 0
@@ -159,29 +162,40 @@ def make_drills(
   chat: ChatFormat,
   tokenizer: Tokenizer,
 ) -> list[Example]:
-  """`num` reading exercises of a teacher, as examples with one response each.
+  """`num` reading exercises of a teacher, as examples.
 
   Raises:
     ValueError: drills are asked for and the teacher has none.
   """
   examples = []
   for seed in range(num):
-    skills, reply = teacher.drill(seed)
-    if not skills:
+    skills, pieces = teacher.drill(seed)
+    if not pieces:
       raise ValueError(
         f"drills={num}, but the teacher of this environment has none; set it to 0 "
         "(config key cold_start.drills)"
       )
-    transcript = Transcript()
-    prompt = f"{style.render_skills(skills)}\nRecite."
-    transcript.add_context(chat.opening(style.system(), prompt))
-    ids = np.asarray([*tokenizer.encode(reply), chat.end_id], np.int32)
+    examples.append(_drill(style.render_skills(skills), pieces, chat, tokenizer))
+  return examples
+
+
+def _drill(
+  block: str,
+  pieces: Sequence[tuple[str, str]],
+  chat: ChatFormat,
+  tokenizer: Tokenizer,
+) -> Example:
+  """One response that recites the skills; only what must be looked up is trained."""
+  transcript = Transcript()
+  transcript.add_context(chat.opening("", block))
+  for given, recalled in pieces:
+    transcript.add_context(tokenizer.encode(given))
+    ids = np.asarray(tokenizer.encode(recalled), np.int32)
     zeros = np.zeros(len(ids), np.float32)
     transcript.add_response(ids, zeros, zeros, Role.ACT)
-    arrays = transcript.arrays()
-    del arrays["sampled_logprobs"]
-    examples.append(Example(**arrays, edit_kind=""))
-  return examples
+  arrays = transcript.arrays()
+  del arrays["sampled_logprobs"]
+  return Example(**arrays, edit_kind="")
 
 
 def fine_tune(

@@ -81,7 +81,7 @@ class AlfworldTeacher:
       return WalkthroughAgent(self._source.walkthrough(task))
     return ExplorerAgent(seed=seed)
 
-  def drill(self, seed: int) -> tuple[tuple[Skill, ...], str]:
+  def drill(self, seed: int) -> tuple[tuple[Skill, ...], tuple[tuple[str, str], ...]]:
     """None: each prompt shows few skills, and the openings already look them up."""
     del seed
-    return (), ""
+    return (), ()

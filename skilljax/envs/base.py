@@ -82,11 +82,12 @@ class Teacher(Protocol):
   def agent(self, task: Task, seed: int) -> TextAgent:
     """A fresh scripted player."""
 
-  def drill(self, seed: int) -> tuple[tuple[Skill, ...], str]:
-    """A reading exercise: skills, and the response that recites what they say.
+  def drill(self, seed: int) -> tuple[tuple[Skill, ...], tuple[tuple[str, str], ...]]:
+    """A reading exercise: skills, and (given, recalled) pieces of one thought.
 
-    Small models learn to look a skill up from it, many look-ups a sequence; ((), '')
-    where an environment has none.
+    What is recalled follows from the skills, what is given does not, and only the
+    former is trained: from noise a small model learns nothing here. ((), ()) where an
+    environment has none.
     """
 
 

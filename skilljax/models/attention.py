@@ -31,7 +31,7 @@ _QUERY_BLOCK = 128
 
 def rope_angles(positions: jax.Array, cfg: ModelConfig) -> tuple[jax.Array, jax.Array]:
   """(cos, sin), each [B, S, H/2] float32, of positions [B, S] int32."""
-  frequencies = jnp.asarray(_rope_frequencies(cfg))
+  frequencies = jnp.asarray(rope_frequencies(cfg))
   angles = positions[..., None].astype(jnp.float32) * frequencies[None, None, :]
   return jnp.cos(angles), jnp.sin(angles)
 
@@ -142,7 +142,7 @@ def _grouped(
   return out.transpose(0, 3, 1, 2, 4).reshape(batch, length, num_heads, head_dim)
 
 
-def _rope_frequencies(cfg: ModelConfig) -> np.ndarray:
+def rope_frequencies(cfg: ModelConfig) -> np.ndarray:
   """[H/2] float32 radians per token."""
   exponents = np.arange(0, cfg.head_dim, 2, dtype=np.float32) / cfg.head_dim
   frequencies = 1.0 / np.power(np.float32(cfg.rope_theta), exponents)

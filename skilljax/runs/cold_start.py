@@ -21,6 +21,7 @@ from skilljax.engine.scripted import ScriptedEngine
 from skilljax.envs import base as envs
 from skilljax.learner import Learner
 from skilljax.metrics import MetricWriter, Progress
+from skilljax.models.head_start import previous_token_head
 from skilljax.models.hf_io import save_checkpoint
 from skilljax.models.transformer import init_params
 from skilljax.types import Task
@@ -143,8 +144,11 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
       writer.write(step, rows)
       progress.update(step, f"nll {metrics['nll']:.3f}")
 
+    params = init_params(jax.random.key(settings.seed), model)
+    if settings.cold_start.previous_token_head:
+      params = previous_token_head(params, model)
     params = cold_start.fine_tune(
-      init_params(jax.random.key(settings.seed), model),
+      params,
       examples,
       learner=Learner(model, settings.sft, settings.loss),
       steps=steps,

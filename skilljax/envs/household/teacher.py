@@ -17,6 +17,8 @@ from skilljax.envs.household.source import HouseholdSettings
 from skilljax.envs.household.tasks import parse_name
 from skilljax.types import Skill, Task
 
+DRILL_LOOK_UPS = 20  # a drill then is as long as a short episode
+
 
 @dataclasses.dataclass(frozen=True)
 class HouseholdTeacher:
@@ -64,17 +66,20 @@ class HouseholdTeacher:
     """The scripted player of one demonstration."""
     return HouseholdAgent(seed=seed)
 
-  def drill(self, seed: int) -> tuple[tuple[Skill, ...], str]:
-    """Some rules of a random estate as skills, and the same rules in another order."""
+  def drill(self, seed: int) -> tuple[tuple[Skill, ...], tuple[tuple[str, str], ...]]:
+    """Some rules of a random estate, then many recalled in random order."""
     rng = random.Random(f"drill/{seed}")
     estates = rules.SplitIndices("train")
     values = rules.draw_estate(estates[rng.randrange(len(estates))]).as_dict()
-    slots = rng.sample(rules.SLOTS, rng.randint(5, len(rules.SLOTS)))
+    slots = rng.sample(rules.SLOTS, rng.randint(4, len(rules.SLOTS)))
     numbers = sorted(rng.sample(range(1, 25), len(slots)), reverse=True)
     skills = tuple(
       sentences.rule_skill(slot, values[slot], skill_id=f"s{number}")
       for slot, number in zip(slots, numbers, strict=True)
     )
-    recited = rng.sample(slots, len(slots))
-    phrases = ", ".join(sentences.rule_phrase(slot, values[slot]) for slot in recited)
-    return skills, f"<think>{phrases}</think>"
+    pieces, lead = [], "<think>"
+    for slot in rng.choices(slots, k=DRILL_LOOK_UPS):
+      given, _, recalled = sentences.rule_phrase(slot, values[slot]).rpartition(" ")
+      pieces.append((lead + given, f" {recalled}"))
+      lead = ", "
+    return skills, tuple(pieces)

@@ -1,0 +1,83 @@
+"""The hand-set previous-token head: it attends back by one, and harms nothing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from skilljax.models import attention
+from skilljax.models.config import ModelConfig
+from skilljax.models.head_start import previous_token_head
+from skilljax.models.params import init_params
+from skilljax.models.transformer import forward, logits
+
+LENGTH = 200
+
+
+def model(qk_norm: bool) -> ModelConfig:
+  return ModelConfig(
+    vocab_size=97,
+    d_model=64,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=32,
+    d_ff=96,
+    qk_norm=qk_norm,
+  )
+
+
+def attention_of_head_0(params, cfg, tokens):
+  """[T, T] weights of layer 0, head 0, computed apart from the model's own code."""
+  x = params["embed"][tokens]
+  x = x / jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True))
+  query = x @ params["layers"]["wq"][0, :, 0]
+  key = x @ params["layers"]["wk"][0, :, 0]
+  if cfg.qk_norm:
+    unit = lambda h: h / jnp.sqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True))
+    query = unit(query) * params["layers"]["q_norm"][0]
+    key = unit(key) * params["layers"]["k_norm"][0]
+  angles = attention.rope_angles(jnp.arange(len(tokens))[None], cfg)
+  turn = lambda h: attention.rotate(h[None, :, None], *angles)[0, :, 0]
+  scores = turn(query) @ turn(key).T / np.sqrt(cfg.head_dim)
+  causal = np.tril(np.ones((len(tokens), len(tokens)), bool))
+  return jax.nn.softmax(jnp.where(causal, scores, -jnp.inf), axis=-1)
+
+
+@pytest.mark.parametrize("qk_norm", [True, False])
+def test_the_head_gives_the_token_before_most_of_its_attention(qk_norm):
+  cfg = model(qk_norm)
+  tokens = np.random.default_rng(0).integers(cfg.vocab_size, size=LENGTH)
+  random = init_params(jax.random.key(0), cfg)
+  before = attention_of_head_0(random, cfg, tokens)
+  after = attention_of_head_0(previous_token_head(random, cfg), cfg, tokens)
+  mass = lambda weights: float(jnp.mean(jnp.diagonal(weights, offset=-1)))
+  assert mass(before) < 0.1
+  assert mass(after) > 0.7
+
+
+def test_a_constant_channel_changes_no_probability_of_a_tied_head():
+  cfg = model(True)
+  params = init_params(jax.random.key(0), cfg)
+  hidden = jax.random.normal(jax.random.key(1), (3, cfg.d_model))
+  shifted = {**params, "embed": params["embed"].at[:, 0].set(0.1)}
+  level = {**params, "embed": params["embed"].at[:, 0].set(0.0)}
+  log_softmax = lambda p: jax.nn.log_softmax(logits(p, hidden, cfg))
+  np.testing.assert_allclose(log_softmax(shifted), log_softmax(level), atol=1e-5)
+
+
+def test_only_the_named_entries_change_and_the_input_is_kept():
+  cfg = model(True)
+  params = init_params(jax.random.key(0), cfg)
+  copy = jax.tree.map(np.array, params)
+  changed = previous_token_head(params, cfg)
+  jax.tree.map(np.testing.assert_array_equal, params, copy)
+  for name in ("wv", "wo", "w_up", "w_gate", "w_down", "attn_norm", "mlp_norm"):
+    np.testing.assert_array_equal(changed["layers"][name], params["layers"][name])
+  for name in ("wq", "wk"):
+    same = np.asarray(changed["layers"][name] == params["layers"][name])
+    assert same.sum() == same.size - cfg.head_dim
+    assert not same[0, 0, 0].any()
+  tokens = jnp.arange(12)[None]
+  out = forward(changed, tokens, tokens, jnp.ones_like(tokens), cfg)
+  assert np.isfinite(out).all()
