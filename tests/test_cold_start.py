@@ -7,7 +7,8 @@ import pytest
 from skilljax import cold_start
 from skilljax.agents import parse, prompts
 from skilljax.data.demonstrations import Example, balance_reviews
-from skilljax.envs.household import HouseholdEnv, HouseholdTeacher
+from skilljax.envs.alfworld_teacher import AlfworldTeacher
+from skilljax.envs.household import HouseholdEnv, HouseholdTeacher, sentences
 from skilljax.learner import Learner, LearnerSettings, LossSettings
 from skilljax.models.config import ModelConfig
 from skilljax.models.transformer import init_params
@@ -220,3 +221,36 @@ def test_settings_are_checked(name):
   values = {"episodes": 1, "steps": 1, name: 0}
   with pytest.raises(ValueError, match=rf"{name}=0 must be >= 1 .*cold_start\.{name}"):
     cold_start.ColdStartSettings(**values)
+
+
+def test_drills_train_only_what_the_skills_decide():
+  drills = cold_start.make_drills(
+    6,
+    teacher=TEACHER,
+    style=prompts.COMPACT,
+    chat=make_runner(capacity=1).chat,
+    tokenizer=tokenizer(),
+  )
+  for seed, drill in enumerate(drills):
+    skills, pieces = TEACHER.drill(seed)
+    stated = {sentences.rule_phrase(*sentences.parse_rule(s.principle)) for s in skills}
+    assert {
+      (given + recalled).removeprefix(", ").removeprefix("<think>")
+      for given, recalled in pieces
+    } <= stated
+    trained = tokenizer().decode(drill.tokens[drill.loss_mask])
+    assert trained == "".join(recalled for _, recalled in pieces)
+    text = tokenizer().decode(drill.tokens)
+    assert text.endswith("".join(given + recalled for given, recalled in pieces))
+  assert drills[0].tokens.tolist() != drills[1].tokens.tolist()
+
+
+def test_a_teacher_without_drills_is_a_clear_error():
+  with pytest.raises(ValueError, match=r"drills=2.*cold_start\.drills"):
+    cold_start.make_drills(
+      2,
+      teacher=AlfworldTeacher.__new__(AlfworldTeacher),
+      style=prompts.COMPACT,
+      chat=make_runner(capacity=1).chat,
+      tokenizer=tokenizer(),
+    )

@@ -27,19 +27,25 @@ def model(qk_norm: bool) -> ModelConfig:
   )
 
 
+def unit(x):
+  """Root mean square one over the last axis."""
+  return x / jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True))
+
+
 def attention_of_head_0(params, cfg, tokens):
   """[T, T] weights of layer 0, head 0, computed apart from the model's own code."""
   x = params["embed"][tokens]
-  x = x / jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True))
+  x = unit(x)
   query = x @ params["layers"]["wq"][0, :, 0]
   key = x @ params["layers"]["wk"][0, :, 0]
   if cfg.qk_norm:
-    unit = lambda h: h / jnp.sqrt(jnp.mean(jnp.square(h), axis=-1, keepdims=True))
-    query = unit(query) * params["layers"]["q_norm"][0]
-    key = unit(key) * params["layers"]["k_norm"][0]
+    query = unit(query) * params["layers"]["q_norm"][:1]
+    key = unit(key) * params["layers"]["k_norm"][:1]
   angles = attention.rope_angles(jnp.arange(len(tokens))[None], cfg)
-  turn = lambda h: attention.rotate(h[None, :, None], *angles)[0, :, 0]
-  scores = turn(query) @ turn(key).T / np.sqrt(cfg.head_dim)
+  query, key = (
+    attention.rotate(part[None, :, None], *angles)[0, :, 0] for part in (query, key)
+  )
+  scores = query @ key.T / np.sqrt(cfg.head_dim)
   causal = np.tril(np.ones((len(tokens), len(tokens)), bool))
   return jax.nn.softmax(jnp.where(causal, scores, -jnp.inf), axis=-1)
 
@@ -51,9 +57,8 @@ def test_the_head_gives_the_token_before_most_of_its_attention(qk_norm):
   random = init_params(jax.random.key(0), cfg)
   before = attention_of_head_0(random, cfg, tokens)
   after = attention_of_head_0(previous_token_head(random, cfg), cfg, tokens)
-  mass = lambda weights: float(jnp.mean(jnp.diagonal(weights, offset=-1)))
-  assert mass(before) < 0.1
-  assert mass(after) > 0.7
+  assert jnp.mean(jnp.diagonal(before, offset=-1)) < 0.1
+  assert jnp.mean(jnp.diagonal(after, offset=-1)) > 0.7
 
 
 def test_a_constant_channel_changes_no_probability_of_a_tied_head():
@@ -62,8 +67,11 @@ def test_a_constant_channel_changes_no_probability_of_a_tied_head():
   hidden = jax.random.normal(jax.random.key(1), (3, cfg.d_model))
   shifted = {**params, "embed": params["embed"].at[:, 0].set(0.1)}
   level = {**params, "embed": params["embed"].at[:, 0].set(0.0)}
-  log_softmax = lambda p: jax.nn.log_softmax(logits(p, hidden, cfg))
-  np.testing.assert_allclose(log_softmax(shifted), log_softmax(level), atol=1e-5)
+  np.testing.assert_allclose(
+    jax.nn.log_softmax(logits(shifted, hidden, cfg)),
+    jax.nn.log_softmax(logits(level, hidden, cfg)),
+    atol=1e-5,
+  )
 
 
 def test_only_the_named_entries_change_and_the_input_is_kept():
