@@ -33,8 +33,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.agent.chat = "compact"
   c.agent.style = "compact"
   c.agent.budget = ml_collections.ConfigDict()
-  c.agent.budget.act_tokens = 32
-  c.agent.budget.edit_tokens = 64
+  c.agent.budget.act_tokens = 48
+  c.agent.budget.edit_tokens = 72
 
   c.skills = ml_collections.ConfigDict()
   c.skills.retrieval = ml_collections.ConfigDict()

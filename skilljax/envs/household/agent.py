@@ -53,7 +53,7 @@ class HouseholdAgent:
   def reply(self, context_text: str) -> str:
     """Answers the newest piece of context: an opening, an observation or a review."""
     before_review, mark, _ = context_text.partition(REVIEW_MARK)
-    opening = GOAL_MARK in before_review
+    opening, known = GOAL_MARK in before_review, dict(self.known)
     if opening:
       self._open_episode(before_review)
     else:
@@ -65,6 +65,8 @@ class HouseholdAgent:
     thought, self._action = self._decide()
     if opening:
       thought = self._plan()
+    else:
+      thought = ", ".join([*self._notes(known), thought])
     return f"<think>{thought}</think><action>{self._action}</action>"
 
   # Reading.
@@ -211,6 +213,17 @@ class HouseholdAgent:
     if self._target:
       parts.append(f"{self._noun} in {self._target}")
     return ", ".join(parts)
+
+  def _notes(self, known: Mapping[str, rules.Value]) -> list[str]:
+    """What the last observation has revealed beyond `known` and beyond the skills.
+
+    Written down next to the observation, it need not be searched for in the review.
+    """
+    return [
+      sentences.rule_note(slot, value)
+      for slot, value in self.known.items()
+      if known.get(slot) != value and value not in self._trusted[slot]
+    ]
 
   def _verb(self, slot: str) -> str:
     return "look under" if slot == "look" else f"{slot} with"

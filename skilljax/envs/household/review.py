@@ -55,7 +55,7 @@ def _propose(slot: str, value: rules.Value) -> str:
     "when_to_apply": sentences.rule_when(slot),
     "evidence": "seen here.",
   }
-  return _reply(f"new {title}", "propose_skill", arguments)
+  return _reply(f"{sentences.rule_note(slot, value)}, new", "propose_skill", arguments)
 
 
 def _update(skill_id: str, slot: str, value: rules.Value) -> str:
@@ -67,7 +67,7 @@ def _update(skill_id: str, slot: str, value: rules.Value) -> str:
     "when_to_apply": sentences.rule_when(slot),
     "reason": "it was wrong.",
   }
-  return _reply(f"wrong {title}", "update_skill", arguments)
+  return _reply(f"{sentences.rule_note(slot, value)}, wrong", "update_skill", arguments)
 
 
 def _reply(thought: str, name: str, arguments: dict[str, str]) -> str:

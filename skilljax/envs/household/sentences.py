@@ -85,6 +85,19 @@ def rule_phrase(slot: str, value: rules.Value) -> str:
   return f"{verb} {value.tool}"
 
 
+def rule_note(slot: str, value: rules.Value) -> str:
+  """A rule that was just seen, as a thought notes it: 'note food cabinet', ….
+
+  What must be done first is part of it: 'note heat toaster first on'.
+  """
+  if slot.startswith("place:"):
+    return f"note {slot.removeprefix('place:')} {value}"
+  if slot == "lock":
+    return f"note safe {value}"
+  first = "" if value.first == "none" else f" first {value.first}"
+  return f"note {slot} {value.tool}{first}"
+
+
 def rule_category(slot: str) -> str:
   """The retrieval category of a rule: its task family, or 'general'."""
   if slot not in rules.TOOLS:

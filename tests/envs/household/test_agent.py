@@ -15,6 +15,7 @@ from skilljax.envs.household import (
   rules,
   task_spec,
 )
+from skilljax.envs.household.sentences import rule_note
 
 SOURCE = HouseholdSource()
 ESTATES = SOURCE.estates("test")[:40]
@@ -95,6 +96,13 @@ def test_same_seed_same_replies_other_seed_other_order(play):
   assert len({play(task, seed=seed).replies for seed in range(6)}) > 1
 
 
+def split_notes(thought):
+  """([each note], what follows them) of a thought."""
+  parts = thought.removeprefix("<think>").split(", ")
+  notes = [part for part in parts if part.startswith("note ")]
+  return notes, ", ".join(parts[len(notes) :])
+
+
 def test_replies_have_the_exact_form(play):
   for episode in episodes(play, explorer, count=6):
     for turn, reply in enumerate(episode.replies):
@@ -103,7 +111,25 @@ def test_replies_have_the_exact_form(play):
       )
       assert match, reply
       # The first thought is the plan of the whole task.
-      assert 1 <= len(match[1].split()) <= (5 if turn else 12)
+      notes, rest = split_notes(match[1])
+      assert 1 <= len(rest.split()) <= (5 if turn else 12)
+      assert turn or not notes
+
+
+def test_what_was_seen_is_noted_once_in_the_next_thought(play):
+  noted = 0
+  for number, episode in enumerate(episodes(play, explorer, count=6)):
+    truth = draw_estate(ESTATES[number // 6]).as_dict()
+    true_notes = {rule_note(slot, value) for slot, value in truth.items()}
+    notes = [
+      note
+      for reply in episode.replies
+      for note in split_notes(reply.partition("</think>")[0])[0]
+    ]
+    assert set(notes) <= true_notes
+    assert len(notes) == len(set(notes))
+    noted += len(notes)
+  assert noted >= 6
 
 
 def test_explorer_never_repeats_a_failed_try(play):
@@ -144,7 +170,10 @@ def test_wrong_precondition_is_dropped_and_the_rest_is_used():
       "Nothing happens.",
       "<think>heat egg</think><action>heat egg 1 with toaster 1</action>",
     ),
-    ("You heat the egg 1.", "<think>egg in desk</think><action>go to desk 1</action>"),
+    (
+      "You heat the egg 1.",
+      "<think>note heat toaster, egg in desk</think><action>go to desk 1</action>",
+    ),
   ]
   for context, expected in script:
     assert agent.reply(context) == expected
