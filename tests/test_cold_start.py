@@ -8,7 +8,13 @@ from skilljax import cold_start
 from skilljax.agents import parse, prompts
 from skilljax.data.demonstrations import Example, balance_reviews
 from skilljax.envs.alfworld_teacher import AlfworldTeacher
-from skilljax.envs.household import HouseholdEnv, HouseholdTeacher, sentences
+from skilljax.envs.household import (
+  HouseholdEnv,
+  HouseholdTeacher,
+  rules,
+  sentences,
+  teacher,
+)
 from skilljax.learner import Learner, LearnerSettings, LossSettings
 from skilljax.models.config import ModelConfig
 from skilljax.models.transformer import init_params
@@ -233,11 +239,18 @@ def test_drills_train_only_what_the_skills_decide():
   )
   for seed, drill in enumerate(drills):
     skills, pieces = TEACHER.drill(seed)
-    stated = {sentences.rule_phrase(*sentences.parse_rule(s.principle)) for s in skills}
-    assert {
-      (given + recalled).removeprefix(", ").removeprefix("<think>")
-      for given, recalled in pieces
-    } <= stated
+    values = dict(sentences.parse_rule(skill.principle) for skill in skills)
+    stated = {sentences.rule_phrase(slot, value) for slot, value in values.items()}
+    look_ups = pieces[: teacher.DRILL_LOOK_UPS]
+    phrases = [(a + b).removeprefix(", ").removeprefix("<think>") for a, b in look_ups]
+    assert set(phrases) <= stated
+    nouns, kinds = pieces[len(look_ups) :: 2], pieces[len(look_ups) + 1 :: 2]
+    for (goal, noun), (_, kind) in zip(nouns, kinds, strict=True):
+      assert f"{noun} in " in goal or f"{noun} under the lamp" in goal
+      kind, *place = kind.split()
+      assert kind == rules.KIND_OF[noun.strip()]
+      known = values.get(f"place:{kind}")
+      assert place == ([known] if known else [])
     trained = tokenizer().decode(drill.tokens[drill.loss_mask])
     assert trained == "".join(recalled for _, recalled in pieces)
     text = tokenizer().decode(drill.tokens)

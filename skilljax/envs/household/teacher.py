@@ -12,12 +12,12 @@ import random
 
 from skilljax.envs import base
 from skilljax.envs.household import rules, sentences
-from skilljax.envs.household.agent import HouseholdAgent
+from skilljax.envs.household.agent import GOAL_MARK, HouseholdAgent
 from skilljax.envs.household.source import HouseholdSettings
-from skilljax.envs.household.tasks import parse_name
+from skilljax.envs.household.tasks import parse_name, task_spec
 from skilljax.types import Skill, Task
 
-DRILL_LOOK_UPS = 20  # a drill then is as long as a short episode
+DRILL_LOOK_UPS, DRILL_GOALS = 12, 8  # a drill then is as long as an episode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +67,11 @@ class HouseholdTeacher:
     return HouseholdAgent(seed=seed)
 
   def drill(self, seed: int) -> tuple[tuple[Skill, ...], tuple[tuple[str, str], ...]]:
-    """Some rules of a random estate, then many recalled in random order."""
+    """Some rules of a random estate, many recalled in random order, then goals read."""
     rng = random.Random(f"drill/{seed}")
     estates = rules.SplitIndices("train")
-    values = rules.draw_estate(estates[rng.randrange(len(estates))]).as_dict()
+    estate = rules.draw_estate(estates[rng.randrange(len(estates))])
+    values = estate.as_dict()
     slots = rng.sample(rules.SLOTS, rng.randint(4, len(rules.SLOTS)))
     numbers = sorted(rng.sample(range(1, 25), len(slots)), reverse=True)
     skills = tuple(
@@ -82,4 +83,9 @@ class HouseholdTeacher:
       given, _, recalled = sentences.rule_phrase(slot, values[slot]).rpartition(" ")
       pieces.append((lead + given, f" {recalled}"))
       lead = ", "
+    for position in rng.sample(range(self.settings.tasks_per_estate), DRILL_GOALS):
+      spec = task_spec(estate, position)
+      pieces.append((f".\n\n{GOAL_MARK} {spec.goal}<think>find", f" {spec.noun}"))
+      place = f" {values[f'place:{spec.kind}']}" if f"place:{spec.kind}" in slots else ""
+      pieces.append((", use", f" {spec.kind}{place}"))
     return skills, tuple(pieces)
