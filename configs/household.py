@@ -104,7 +104,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
   c.rl = ml_collections.ConfigDict()
   c.rl.advantage = "grpo" if variant.grpo else "dual"
-  c.rl.edit_weight = None if variant.grpo else 1.0
+  c.rl.edit_weight = None if variant.grpo else 0.2
   c.loss = ml_collections.ConfigDict()
   c.loss.clip_eps_low = 0.2
   c.loss.clip_eps_high = 0.28
@@ -112,7 +112,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.loss.entropy_coef = 0.001
   c.loss.temperature = 1.0
   c.learner = ml_collections.ConfigDict()
-  c.learner.learning_rate = 3e-4  # a small model from scratch; pretrained ones take 1e-6
+  c.learner.learning_rate = 1e-4  # from scratch; pretrained ones take 1e-6
   c.learner.warmup_steps = 4
   c.learner.rows_per_batch = 4
   c.learner.row_len = 640
