@@ -32,7 +32,6 @@ CHANGES = {
       "gate.mode": "frozen",
       "gate.audits_per_update": 0,
       "gate.max_commits": GONE,
-      "rl.edit_weight": 0.2,
       "rl.act.invalid_action": 0.05,
       "rl.edit.unparsable": -2.0,
       "rl.edit.unfinished": -2.0,
