@@ -38,9 +38,11 @@ class ColdStartSettings:
     drill_steps: how many of them, at the start, see only reading exercises, where a
       small model learns to look a skill up.
     opening_steps: how many, after those, see only prompts and first responses.
-    drills: reading exercises to make.
-    previous_token_head: start from weights where one head reads the previous token
-      (`models/head_start.py`).
+    drills: exercises to make, of reading and of all kinds.
+    drill_share: share of exercises of all kinds, in tokens, in what is seen after
+      `drill_steps`.
+    previous_token_heads: start from weights where that many heads read the tokens just
+      before (`models/head_start.py`).
     tokenizer_episodes: episodes whose text trains the tokenizer.
     vocab_size: of that tokenizer.
     seed: of tasks, skills and batches.
@@ -51,7 +53,8 @@ class ColdStartSettings:
   drill_steps: int = 0
   opening_steps: int = 0
   drills: int = 0
-  previous_token_head: bool = False
+  drill_share: float = 0.0
+  previous_token_heads: int = 0
   tokenizer_episodes: int = 400
   vocab_size: int = 768
   seed: int = 0
@@ -66,6 +69,11 @@ class ColdStartSettings:
       raise ValueError(
         f"drill_steps={self.drill_steps} and drills={self.drills} must both be 0 or both "
         "be positive (config keys cold_start.*)"
+      )
+    if not 0.0 <= self.drill_share < 1.0 or (self.drill_share and not self.drills):
+      raise ValueError(
+        f"drill_share={self.drill_share} must be in [0, 1), and 0 without drills "
+        "(config key cold_start.drill_share)"
       )
 
 
@@ -82,14 +90,14 @@ def sample_texts(
   for index, task in enumerate(tasks):
     agent = teacher.agent(task, seed + index)
     answer = env.reset(task)
-    skills = style.render_skills(teacher.skills(task, seed + index))
-    prompt = style.task_prompt(answer, skills)
+    skills = teacher.skills(task, seed + index)
+    prompt = style.task_prompt(answer, style.render_skills(skills))
     while not answer.ended:
       reply = agent.reply(prompt)
       texts += [prompt, reply]
       answer = env.step(reply.partition("<action>")[2].partition("</action>")[0])
       prompt = style.observation(answer)
-    prompt = style.review_prompt(task, answer.text, answer.success)
+    prompt = style.review_prompt(task, answer.text, answer.success, skills)
     texts += [prompt, agent.reply(prompt)]
   return texts
 
@@ -161,15 +169,16 @@ def make_drills(
   style: PromptStyle,
   chat: ChatFormat,
   tokenizer: Tokenizer,
+  reading_only: bool,
 ) -> list[Example]:
-  """`num` reading exercises of a teacher, as examples.
+  """`num` exercises of a teacher, as examples.
 
   Raises:
     ValueError: drills are asked for and the teacher has none.
   """
   examples = []
   for seed in range(num):
-    skills, pieces = teacher.drill(seed)
+    skills, pieces = teacher.drill(seed, reading_only=reading_only)
     if not pieces:
       raise ValueError(
         f"drills={num}, but the teacher of this environment has none; set it to 0 "
@@ -207,6 +216,8 @@ def fine_tune(
   drill_steps: int = 0,
   opening_steps: int = 0,
   drills: Sequence[Example] = (),
+  exercises: Sequence[Example] = (),
+  drill_share: float = 0.0,
   seed: int,
   on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
 ) -> Params:
@@ -221,21 +232,24 @@ def fine_tune(
     steps: optimiser steps.
     drill_steps: how many of them, first, see drills only.
     opening_steps: how many, after those, see openings only.
-    drills: from `make_drills`.
+    drills: from `make_drills`, reading only.
+    exercises: from `make_drills`, of all kinds.
+    drill_share: share of exercises in the tokens after `drill_steps`, in [0, 1).
     seed: of the order of examples.
     on_step: called after each step with (step, metrics).
   """
   state, step = learner.init(params), 0
   openings = [e.opening() for e in examples] if opening_steps else []
   stages = (
-    (drills, drill_steps),
-    (openings, drill_steps + opening_steps),
-    (examples, steps),
+    (drills, 0.0, drill_steps),
+    (openings, drill_share, drill_steps + opening_steps),
+    (examples, drill_share, steps),
   )
-  for data, end in stages:
+  for data, share, end in stages:
     epoch = 0
     while step < end:
-      for batch, num in _epoch(data, learner, (seed, epoch)):
+      mixed = _mix(data, exercises, share, (seed, epoch, end))
+      for batch, num in _epoch(mixed, learner, (seed, epoch)):
         state, metrics = learner.imitate(state, batch, num_sequences=num)
         step += 1
         on_step(step, metrics)
@@ -243,6 +257,22 @@ def fine_tune(
           break
       epoch += 1
   return jax.block_until_ready(state.params)
+
+
+def _mix(
+  examples: Sequence[Example],
+  exercises: Sequence[Example],
+  share: float,
+  seed: tuple[int, ...],
+) -> list[Example]:
+  """All examples, and as many random exercises as make up `share` of the tokens."""
+  if not share:
+    return list(examples)
+  tokens = sum(len(e.tokens) for e in examples)
+  length = np.mean([len(e.tokens) for e in exercises])
+  num = round(share / (1.0 - share) * tokens / length)
+  chosen = np.random.default_rng(list(seed)).integers(len(exercises), size=num)
+  return [*examples, *(exercises[int(i)] for i in chosen)]
 
 
 def _epoch(examples: Sequence[Example], learner: Learner, seed: tuple[int, int]):

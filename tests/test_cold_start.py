@@ -7,13 +7,9 @@ import pytest
 from skilljax import cold_start
 from skilljax.agents import parse, prompts
 from skilljax.data.demonstrations import Example, balance_reviews
-from skilljax.envs.alfworld_teacher import AlfworldTeacher
 from skilljax.envs.household import (
   HouseholdEnv,
   HouseholdTeacher,
-  rules,
-  sentences,
-  teacher,
 )
 from skilljax.learner import Learner, LearnerSettings, LossSettings
 from skilljax.models.config import ModelConfig
@@ -229,28 +225,45 @@ def test_settings_are_checked(name):
     cold_start.ColdStartSettings(**values)
 
 
-def test_drills_train_only_what_the_skills_decide():
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_drill_share_is_a_share_of_tokens(share):
+  def example(length):
+    zeros = np.zeros(length)
+    return Example(
+      tokens=zeros.astype(np.int32),
+      loss_mask=zeros.astype(bool),
+      role=zeros.astype(np.int8),
+      turn_index=zeros.astype(np.int16),
+      behavior_logprobs=zeros.astype(np.float32),
+      edit_kind="",
+    )
+
+  examples, drills = [example(20)] * 30, [example(100)] * 3
+  mixed = cold_start._mix(examples, drills, share, (0,))
+  added = sum(len(e.tokens) for e in mixed) - 600
+  assert added == pytest.approx(600 * share / (1.0 - share))
+  assert mixed[:30] == examples
+
+
+@pytest.mark.parametrize(("share", "drills"), [(0.2, 0), (1.0, 4), (-0.1, 4)])
+def test_drill_share_is_checked(share, drills):
+  with pytest.raises(ValueError, match=rf"drill_share={share}.*cold_start\.drill_share"):
+    cold_start.ColdStartSettings(
+      episodes=1, steps=1, drills=drills, drill_steps=drills, drill_share=share
+    )
+
+
+def test_drills_train_only_what_is_recalled():
   drills = cold_start.make_drills(
     6,
+    reading_only=False,
     teacher=TEACHER,
     style=prompts.COMPACT,
     chat=make_runner(capacity=1).chat,
     tokenizer=tokenizer(),
   )
   for seed, drill in enumerate(drills):
-    skills, pieces = TEACHER.drill(seed)
-    values = dict(sentences.parse_rule(skill.principle) for skill in skills)
-    stated = {sentences.rule_phrase(slot, value) for slot, value in values.items()}
-    look_ups = pieces[: teacher.DRILL_LOOK_UPS]
-    phrases = [(a + b).removeprefix(", ").removeprefix("<think>") for a, b in look_ups]
-    assert set(phrases) <= stated
-    nouns, kinds = pieces[len(look_ups) :: 2], pieces[len(look_ups) + 1 :: 2]
-    for (goal, noun), (_, kind) in zip(nouns, kinds, strict=True):
-      assert f"{noun} in " in goal or f"{noun} under the lamp" in goal
-      kind, *place = kind.split()
-      assert kind == rules.KIND_OF[noun.strip()]
-      known = values.get(f"place:{kind}")
-      assert place == ([known] if known else [])
+    _, pieces = TEACHER.drill(seed, reading_only=False)
     trained = tokenizer().decode(drill.tokens[drill.loss_mask])
     assert trained == "".join(recalled for _, recalled in pieces)
     text = tokenizer().decode(drill.tokens)
@@ -259,10 +272,15 @@ def test_drills_train_only_what_the_skills_decide():
 
 
 def test_a_teacher_without_drills_is_a_clear_error():
+  class Mute(HouseholdTeacher):
+    def drill(self, seed, *, reading_only):
+      return (), ()
+
   with pytest.raises(ValueError, match=r"drills=2.*cold_start\.drills"):
     cold_start.make_drills(
       2,
-      teacher=AlfworldTeacher.__new__(AlfworldTeacher),
+      reading_only=True,
+      teacher=Mute(),
       style=prompts.COMPACT,
       chat=make_runner(capacity=1).chat,
       tokenizer=tokenizer(),

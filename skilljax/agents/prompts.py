@@ -96,8 +96,8 @@ _EXAMPLES = (
   ),
 )
 
-# A skill must stay one line inside its fence and cannot spell a tag.
-_NO_TAGS = str.maketrans("<>", "()")
+# A skill must stay one line inside its fence and can spell neither a tag nor an id.
+_NO_MARKS = str.maketrans("<>[]", "()()")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,20 +136,28 @@ class PromptStyle:
       return observation.text
     return f"{observation.text}\n\nCommands: {'; '.join(observation.admissible)}"
 
-  def review_prompt(self, task: Task, observation: str, success: bool) -> str:
+  def review_prompt(
+    self, task: Task, observation: str, success: bool, shown: Sequence[Skill] = ()
+  ) -> str:
     """The user turn after the last one of the episode, which asks for an edit.
 
-    The episode and the skills are in the context already and are not repeated.
+    The episode and the skills are in the context already and are not repeated. COMPACT
+    lists the ids once more, each after its title: a small model finds what follows a
+    word, not what stands before it.
 
     Args:
       task: what was played.
       observation: text of the last observation, which was not shown yet; may be ''.
       success: the outcome.
+      shown: skills of the prompt.
     """
     outcome = "success" if success else "failure"
     head = f"Review the episode. Outcome: {outcome}. Category: {task.family}."
     parts = [observation, head] if observation else [head]
     if not self.detailed:
+      if shown:
+        listed = (f"{_clean(skill.title)} {skill.skill_id}" for skill in shown)
+        parts.append(f"Skills: {', '.join(listed)}.")
       return "\n".join(parts)
     rules = _REVIEW_RULES.format(categories=f"'{task.family}' or 'general'")
     examples = (parse.format_edit(think, edit) for think, edit in _EXAMPLES)
@@ -164,18 +172,23 @@ class PromptStyle:
   def render_skills(self, skills: Sequence[Skill]) -> str:
     """The fenced skill section, one line a skill with its id; '' without skills.
 
-    Skill text is untrusted: white space is folded and angle brackets are replaced, so it
-    can neither leave its line nor close the fence.
+    Skill text is untrusted: white space is folded and brackets are replaced, so it can
+    neither leave its line, nor close the fence, nor claim another id.
     """
     if not skills:
       return ""
     return "\n".join(["<skills>", *map(self._skill_line, skills), "</skills>"])
 
   def _skill_line(self, skill: Skill) -> str:
-    line = f"[{skill.skill_id}] {skill.title}: {skill.principle}"
+    line = f"[{skill.skill_id}] {_clean(skill.title)}: {_clean(skill.principle)}"
     if self.detailed:
-      line += f" (when: {skill.when_to_apply})"
-    return " ".join(line.translate(_NO_TAGS).split())
+      line += f" (when: {_clean(skill.when_to_apply)})"
+    return line.rstrip()
+
+
+def _clean(text: str) -> str:
+  """Untrusted text on one line, without marks."""
+  return " ".join(text.translate(_NO_MARKS).split())
 
 
 def _tool_schema(name: str, family: str) -> str:

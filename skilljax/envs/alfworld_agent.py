@@ -133,19 +133,29 @@ class ExplorerAgent:
     }
 
   def _search_order(self, noun: str) -> list[str]:
+    """Likely kinds of places first; those of one kind by number.
+
+    So the next place mostly follows from the last, and need not be searched for in all
+    that was visited.
+    """
     hinted, likely = review.hinted_places(self._shown, noun), likely_places(noun)
 
-    def cost(place: str) -> float:
-      kind = place.split()[0]
+    def cost(kind: str) -> float:
       if kind in hinted:  # before all others
-        return hinted.index(kind) - len(hinted) - 10.0 + self._rng.random()
+        return hinted.index(kind) - len(hinted) - 10.0
       rank = likely.index(kind) if kind in likely else len(likely) + 2
       if kind == self._goal.target and self._goal.family == "pick_and_place":
         rank += len(likely)  # what must go there is not there
       return rank + (1.0 if kind in _CLOSABLE else 0.0) + self._rng.gauss(0.0, 0.7)
 
-    costs = {place: cost(place) for place in self._places}
-    return sorted(self._places, key=costs.__getitem__)
+    kinds = sorted({place.split()[0] for place in self._places})
+    costs = {kind: cost(kind) for kind in kinds}
+
+    def order(place: str) -> tuple[float, int]:
+      kind, number = place.split()
+      return costs[kind], int(number)
+
+    return sorted(self._places, key=order)
 
   # Reading.
 
@@ -208,9 +218,19 @@ class ExplorerAgent:
       if thing.split()[0] != noun or thing in self._stored or stays:
         continue
       if self._at != place:
-        return f"find {noun}", f"go to {place}"
-      return f"take {noun}", f"take {thing} from {place}"
-    return f"find {noun}", self._explore(noun)
+        return f"take {noun}", f"go to {place}"
+      return f"find {noun} here", f"take {thing} from {place}"
+    return self._search(noun)
+
+  def _search(self, noun: str) -> tuple[str, str]:
+    """(thought, action) of looking for an object type; skills are cited."""
+    action = self._explore(noun)
+    if action.startswith("go ") and self._at in self._searched:
+      return f"find {noun} not here", action
+    kind = action.split()[-2] if action.startswith("go ") else ""
+    if kind in review.hinted_places(self._shown, noun):
+      return f"find {noun} in {kind}", action
+    return f"find {noun}", action
 
   def _explore(self, noun: str) -> str:
     if self._at in self._shut and self._at not in self._refused:
@@ -228,7 +248,7 @@ class ExplorerAgent:
       if thing.split()[0] == lamp:
         action = f"use {thing}" if self._at == place else f"go to {place}"
         return f"use {lamp}", action
-    return f"find {lamp}", self._explore(lamp)
+    return self._search(lamp)
 
   def _treat(self, verb: str) -> tuple[str, str]:
     thought = f"{verb} {self._goal.noun}"

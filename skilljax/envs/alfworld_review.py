@@ -168,7 +168,7 @@ def _propose(category: str, texts: tuple[str, str, str], evidence: str) -> str:
 
 def _update(skill_id: str, texts: tuple[str, str, str], reason: str) -> str:
   arguments = {"skill_id": skill_id, **_texts(texts), "reason": reason}
-  return _reply(f"wrong: {texts[0]}", "update_skill", arguments)
+  return _reply(f"{texts[0]} {skill_id} wrong", "update_skill", arguments)
 
 
 def _reply(thought: str, name: str, arguments: dict[str, str]) -> str:

@@ -11,8 +11,8 @@ import dataclasses
 import functools
 import random
 
+from skilljax.envs import alfworld_drills, base
 from skilljax.envs import alfworld_review as review
-from skilljax.envs import base
 from skilljax.envs.alfworld import AlfworldSettings, AlfworldSource
 from skilljax.envs.alfworld_agent import ExplorerAgent, WalkthroughAgent
 from skilljax.envs.alfworld_goals import NOUNS, likely_places, parse_goal
@@ -81,7 +81,8 @@ class AlfworldTeacher:
       return WalkthroughAgent(self._source.walkthrough(task))
     return ExplorerAgent(seed=seed)
 
-  def drill(self, seed: int) -> tuple[tuple[Skill, ...], tuple[tuple[str, str], ...]]:
-    """None: each prompt shows few skills, and the openings already look them up."""
-    del seed
-    return (), ()
+  def drill(
+    self, seed: int, *, reading_only: bool
+  ) -> tuple[tuple[Skill, ...], tuple[tuple[str, str], ...]]:
+    """An exercise; see `alfworld_drills.py`."""
+    return alfworld_drills.drill(seed, reading_only=reading_only)

@@ -82,12 +82,18 @@ class Teacher(Protocol):
   def agent(self, task: Task, seed: int) -> TextAgent:
     """A fresh scripted player."""
 
-  def drill(self, seed: int) -> tuple[tuple[Skill, ...], tuple[tuple[str, str], ...]]:
-    """A reading exercise: skills, and (given, recalled) pieces of one thought.
+  def drill(
+    self, seed: int, *, reading_only: bool
+  ) -> tuple[tuple[Skill, ...], tuple[tuple[str, str], ...]]:
+    """An exercise: skills, and (given, recalled) pieces of text.
 
-    What is recalled follows from the skills, what is given does not, and only the
-    former is trained: from noise a small model learns nothing here. ((), ()) where an
-    environment has none.
+    What is recalled follows from the text before it, what is given does not, and only
+    the former is trained: from noise a small model learns nothing here. ((), ()) where
+    an environment has none.
+
+    Args:
+      seed: of the exercise.
+      reading_only: only look things up in skills and goals, which must come first.
     """
 
 

@@ -1,9 +1,10 @@
-"""A head start for small models from scratch: one head that reads the previous token.
+"""A head start for small models from scratch: heads that read the tokens just before.
 
 Purpose: in-context look-up ("which value follows this key in the prompt?") needs two
 heads in a row, one that copies each token's predecessor and one that matches it (Olsson
 et al. 2022, arXiv:2209.11895). Training finds neither before the other exists, so loss
-stays at chance for a long and random time. Here the first of the two is set by hand.
+stays at chance for a long and random time. Here the first of the two is set by hand; one
+more, for the token before that, does the same for values of several tokens.
 Must not know about: data, training.
 """
 
@@ -19,27 +20,32 @@ GAIN = 2.0  # query and key length; attention scores grow with its square
 PAIRS = 3  # fastest rotary pairs: narrow enough for one token, few enough not to recur
 
 
-def previous_token_head(params: Params, cfg: ModelConfig) -> Params:
-  """Makes head 0 of layer 0 attend to the token before; everything else stays random.
+def previous_token_heads(params: Params, cfg: ModelConfig, num: int = 1) -> Params:
+  """Makes head n of layer 0 attend n + 1 tokens back; everything else stays random.
 
   The first channel of all embeddings becomes one constant, which changes no output
   probability with tied embeddings, since it adds the same to every logit. Queries and
-  keys of the head read that channel into the fastest rotary pairs, keys turned by one
-  position, so that the score peaks at a distance of one. Training may undo all of it.
+  keys read that channel into the fastest rotary pairs, queries turned back by n + 1
+  positions, so that the score peaks at that distance. Training may undo all of it.
 
   Args:
     params: from `init_params`; not changed.
     cfg: their model.
+    num: how many heads; they share one key head, so at most num_heads / num_kv_heads.
   Returns:
-    Parameters of the same tree; on random tokens the head gives its predecessor about
-    three quarters of the attention (tests/models/test_head_start.py).
+    Parameters of the same tree; on random tokens each head gives its token about three
+    quarters of the attention (tests/models/test_head_start.py).
+  Raises:
+    ValueError: `num` is out of range.
   """
+  most = cfg.num_heads // cfg.num_kv_heads
+  if not 1 <= num <= most:
+    raise ValueError(
+      f"previous_token_heads={num} must be in [1, {most}], the query heads of one key "
+      "head (config keys cold_start.previous_token_heads, model.num_kv_heads)"
+    )
   frequencies = rope_frequencies(cfg)
   pairs = np.arange(cfg.head_dim // 2) < PAIRS
-  query = np.concatenate([pairs, np.zeros_like(pairs)]).astype(np.float32)
-  key = np.concatenate([pairs * np.cos(frequencies), pairs * np.sin(frequencies)])
-  key = key.astype(np.float32)
-
   embed = params["embed"].at[:, 0].set(BASE)
   layers = dict(params["layers"])
   if cfg.qk_norm:
@@ -50,6 +56,13 @@ def previous_token_head(params: Params, cfg: ModelConfig) -> Params:
     root_mean_square = jnp.sqrt(jnp.mean(jnp.square(embed)))
     channel = BASE / root_mean_square  # after the norm that precedes attention
     length = GAIN * np.sqrt(cfg.head_dim / PAIRS) / channel
-  layers["wq"] = layers["wq"].at[0, 0, 0].set(length * query)
-  layers["wk"] = layers["wk"].at[0, 0, 0].set(length * key)
+
+  def turned(positions: int) -> np.ndarray:
+    angles = positions * frequencies
+    halves = [pairs * np.cos(angles), pairs * np.sin(angles)]
+    return np.concatenate(halves).astype(np.float32)
+
+  for n in range(num):
+    layers["wq"] = layers["wq"].at[0, 0, n].set(length * turned(-1 - n))
+  layers["wk"] = layers["wk"].at[0, 0, 0].set(length * turned(0))
   return {**params, "embed": embed, "layers": layers}

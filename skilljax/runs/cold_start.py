@@ -21,7 +21,7 @@ from skilljax.engine.scripted import ScriptedEngine
 from skilljax.envs import base as envs
 from skilljax.learner import Learner
 from skilljax.metrics import MetricWriter, Progress
-from skilljax.models.head_start import previous_token_head
+from skilljax.models.head_start import previous_token_heads
 from skilljax.models.hf_io import save_checkpoint
 from skilljax.models.transformer import init_params
 from skilljax.types import Task
@@ -126,12 +126,16 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
     demonstrations.load(folder), settings.cold_start.seed
   )
   steps = settings.cold_start.steps
-  drills = cold_start.make_drills(
-    settings.cold_start.drills,
-    teacher=envs.make_teacher(settings.env_name, settings.env),
-    style=settings.style,
-    chat=assembly.CHATS[settings.chat](tokenizer),
-    tokenizer=tokenizer,
+  drills, exercises = (
+    cold_start.make_drills(
+      settings.cold_start.drills,
+      teacher=envs.make_teacher(settings.env_name, settings.env),
+      style=settings.style,
+      chat=assembly.CHATS[settings.chat](tokenizer),
+      tokenizer=tokenizer,
+      reading_only=reading_only,
+    )
+    for reading_only in (True, False)
   )
   writer = MetricWriter(folder)
   with Progress("cold start", total=steps) as progress:
@@ -145,8 +149,10 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
       progress.update(step, f"nll {metrics['nll']:.3f}")
 
     params = init_params(jax.random.key(settings.seed), model)
-    if settings.cold_start.previous_token_head:
-      params = previous_token_head(params, model)
+    if settings.cold_start.previous_token_heads:
+      params = previous_token_heads(
+        params, model, settings.cold_start.previous_token_heads
+      )
     params = cold_start.fine_tune(
       params,
       examples,
@@ -155,6 +161,8 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
       drill_steps=settings.cold_start.drill_steps,
       opening_steps=settings.cold_start.opening_steps,
       drills=drills,
+      exercises=exercises,
+      drill_share=settings.cold_start.drill_share,
       seed=settings.cold_start.seed,
       on_step=on_step,
     )

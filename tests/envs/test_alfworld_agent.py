@@ -49,7 +49,7 @@ def test_a_goal_that_cannot_be_read_is_an_error():
 def _converse(agent, opening, answers):
   """Plays against a scripted world: command -> answer; returns the commands."""
   commands, text = [], opening
-  for _ in range(12):
+  for _ in range(14):
     command = _thought_and_action(agent.reply(text))[1]
     commands.append(command)
     text = answers.get(command, "Nothing happens.")

@@ -7,7 +7,7 @@ import pytest
 
 from skilljax.models import attention
 from skilljax.models.config import ModelConfig
-from skilljax.models.head_start import previous_token_head
+from skilljax.models.head_start import previous_token_heads
 from skilljax.models.params import init_params
 from skilljax.models.transformer import forward, logits
 
@@ -32,11 +32,11 @@ def unit(x):
   return x / jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True))
 
 
-def attention_of_head_0(params, cfg, tokens):
-  """[T, T] weights of layer 0, head 0, computed apart from the model's own code."""
+def attention_of_head(params, cfg, tokens, head):
+  """[T, T] weights of one head of layer 0, computed apart from the model's own code."""
   x = params["embed"][tokens]
   x = unit(x)
-  query = x @ params["layers"]["wq"][0, :, 0]
+  query = x @ params["layers"]["wq"][0, :, head]
   key = x @ params["layers"]["wk"][0, :, 0]
   if cfg.qk_norm:
     query = unit(query) * params["layers"]["q_norm"][:1]
@@ -50,15 +50,26 @@ def attention_of_head_0(params, cfg, tokens):
   return jax.nn.softmax(jnp.where(causal, scores, -jnp.inf), axis=-1)
 
 
+@pytest.mark.parametrize("head", [0, 1])
 @pytest.mark.parametrize("qk_norm", [True, False])
-def test_the_head_gives_the_token_before_most_of_its_attention(qk_norm):
+def test_each_head_gives_its_token_most_of_its_attention(qk_norm, head):
   cfg = model(qk_norm)
   tokens = np.random.default_rng(0).integers(cfg.vocab_size, size=LENGTH)
   random = init_params(jax.random.key(0), cfg)
-  before = attention_of_head_0(random, cfg, tokens)
-  after = attention_of_head_0(previous_token_head(random, cfg), cfg, tokens)
-  assert jnp.mean(jnp.diagonal(before, offset=-1)) < 0.1
-  assert jnp.mean(jnp.diagonal(after, offset=-1)) > 0.7
+  before = attention_of_head(random, cfg, tokens, head)
+  after = attention_of_head(previous_token_heads(random, cfg, 2), cfg, tokens, head)
+  assert jnp.mean(jnp.diagonal(before, offset=-1 - head)) < 0.1
+  assert jnp.mean(jnp.diagonal(after, offset=-1 - head)) > 0.7
+
+
+@pytest.mark.parametrize("num", [0, 3])
+def test_more_heads_than_share_a_key_head_are_refused(num):
+  cfg = model(True)
+  params = init_params(jax.random.key(0), cfg)
+  with pytest.raises(
+    ValueError, match=rf"previous_token_heads={num} must be in \[1, 2\]"
+  ):
+    previous_token_heads(params, cfg, num)
 
 
 def test_a_constant_channel_changes_no_probability_of_a_tied_head():
@@ -78,7 +89,7 @@ def test_only_the_named_entries_change_and_the_input_is_kept():
   cfg = model(True)
   params = init_params(jax.random.key(0), cfg)
   copy = jax.tree.map(np.array, params)
-  changed = previous_token_head(params, cfg)
+  changed = previous_token_heads(params, cfg)
   jax.tree.map(np.testing.assert_array_equal, params, copy)
   for name in ("wv", "wo", "w_up", "w_gate", "w_down", "attn_norm", "mlp_norm"):
     np.testing.assert_array_equal(changed["layers"][name], params["layers"][name])

@@ -89,7 +89,9 @@ class HouseholdAgent:
     self._start_beliefs(room)
 
   def _start_beliefs(self, room: set[str]) -> None:
-    """Draws the exploring order once; trusted rules come first."""
+    """Fixes the order of exploring: from what is trusted, else from a random start, on
+    through the vocabulary and round. So the next try follows from the last one.
+    """
     rng = random.Random(f"agent/{self._seed}/{self._episodes}")
     self._episodes += 1
     self.known = {}
@@ -105,9 +107,9 @@ class HouseholdAgent:
       "lock": rules.DEVICES,
     }
     for slot, names in groups.items():
-      drawn = rng.sample(names, len(names))
       trusted = [_tool(value) for value in self._trusted[slot]]
-      order = dict.fromkeys([*trusted, *drawn])
+      start = names.index(trusted[-1]) if trusted else rng.randrange(len(names))
+      order = dict.fromkeys([*trusted, *names[start:], *names[:start]])
       self._options[slot] = [name for name in order if name in room]
     self._action = ""
     self._at = ""
@@ -233,16 +235,15 @@ class HouseholdAgent:
 
   def _fetch(self) -> tuple[str, str]:
     for item, place in self._found.items():
-      thought = f"take {self._noun}"
       if self._at != f"{place} 1":
-        return thought, f"go to {place} 1"
-      return thought, f"take {item} from {place} 1"
+        return f"take {self._noun}", f"go to {place} 1"
+      return f"find {self._noun} here", f"take {item} from {place} 1"
     slot = f"place:{self._kind}"
     places = [name for name in self._options[slot] if name not in self._opened]
     if not places:
       return "lost", "look"
-    place = places[0]
-    thought = f"find {self._noun}"
+    place, looked = places[0], self._at.removesuffix(" 1") in self._opened
+    thought = f"find {self._noun} not here" if looked else f"find {self._noun}"
     if place in self._trusted[slot]:
       thought = f"use {self._kind} {place}"
     return thought, self._approach(place)

@@ -36,17 +36,18 @@ def review_reply(
   for slot in revealed:
     of_slot = [(skill_id, value) for skill_id, other, value in shown if other == slot]
     if of_slot and all(value != known[slot] for _, value in of_slot):
-      return _update(of_slot[0][0], slot, known[slot])
+      return update(of_slot[0][0], slot, known[slot])
   stated = {slot for _, slot, _ in shown}
   # A review may only add to its own family and to 'general'.
   categories = ("general", sentences.rule_category(own_slot))
   for slot in revealed:
     if slot not in stated and sentences.rule_category(slot) in categories:
-      return _propose(slot, known[slot])
+      return propose(slot, known[slot])
   return _reply("nothing new", "keep_skill", {"reason": "nothing new."})
 
 
-def _propose(slot: str, value: rules.Value) -> str:
+def propose(slot: str, value: rules.Value) -> str:
+  """The review that adds the skill of one rule."""
   title = sentences.rule_title(slot)
   arguments = {
     "category": sentences.rule_category(slot),
@@ -58,7 +59,8 @@ def _propose(slot: str, value: rules.Value) -> str:
   return _reply(f"{sentences.rule_note(slot, value)}, new", "propose_skill", arguments)
 
 
-def _update(skill_id: str, slot: str, value: rules.Value) -> str:
+def update(skill_id: str, slot: str, value: rules.Value) -> str:
+  """The review that corrects the skill of one rule."""
   title = sentences.rule_title(slot)
   arguments = {
     "skill_id": skill_id,
@@ -67,7 +69,8 @@ def _update(skill_id: str, slot: str, value: rules.Value) -> str:
     "when_to_apply": sentences.rule_when(slot),
     "reason": "it was wrong.",
   }
-  return _reply(f"{sentences.rule_note(slot, value)}, wrong", "update_skill", arguments)
+  thought = f"{title} {skill_id} wrong, {sentences.rule_note(slot, value)}"
+  return _reply(thought, "update_skill", arguments)
 
 
 def _reply(thought: str, name: str, arguments: dict[str, str]) -> str:

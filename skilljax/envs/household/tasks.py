@@ -12,6 +12,7 @@ from skilljax.envs.household import rules
 from skilljax.types import Task
 
 FAMILIES = ("pick_and_place", "pick_two", "look_in_light", "heat", "cool", "clean")
+OBJECTS_PER_KIND = 2
 _KINDS_OF = {
   "pick_and_place": tuple(rules.KINDS),
   "pick_two": tuple(rules.KINDS),
@@ -39,7 +40,8 @@ class TaskSpec:
     kind, noun: of the goal object, for example 'food', 'apple'.
     count: how many are needed and exist, 1 or 2.
     target: 'safe', a place, or '' for look_in_light.
-    others: one more noun of each kind, in the order of `rules.KINDS`.
+    others: the other objects. With the goal's there are two of every kind, so that the
+      number of things in a place does not tell whether the goal's is among them.
     goal: the goal sentence.
   """
 
@@ -82,17 +84,18 @@ def task_spec(estate: rules.Estate, task_index: int, seed: int = 0) -> TaskSpec:
     home = estate.as_dict()[f"place:{kind}"]
     target = rng.choice([place for place in rules.PLACES if place != home])
   rng = random.Random(f"others/{estate.index}/{task_index}/{seed}")
-  others = tuple(
-    rng.choice([other for other in nouns if other != noun])
-    for nouns in rules.KINDS.values()
-  )
+  count = 2 if family == "pick_two" else 1
+  others: list[str] = []
+  for other_kind, nouns in rules.KINDS.items():
+    free = [other for other in nouns if other != noun]
+    others += rng.sample(free, OBJECTS_PER_KIND - (count if other_kind == kind else 0))
   return TaskSpec(
     family=family,
     kind=kind,
     noun=noun,
-    count=2 if family == "pick_two" else 1,
+    count=count,
     target=target,
-    others=others,
+    others=tuple(others),
     goal=_GOALS[family].format(noun=noun, target=target),
   )
 

@@ -11,13 +11,11 @@ import dataclasses
 import random
 
 from skilljax.envs import base
-from skilljax.envs.household import rules, sentences
-from skilljax.envs.household.agent import GOAL_MARK, HouseholdAgent
+from skilljax.envs.household import drills, rules, sentences
+from skilljax.envs.household.agent import HouseholdAgent
 from skilljax.envs.household.source import HouseholdSettings
-from skilljax.envs.household.tasks import parse_name, task_spec
+from skilljax.envs.household.tasks import parse_name
 from skilljax.types import Skill, Task
-
-DRILL_LOOK_UPS, DRILL_GOALS = 12, 8  # a drill then is as long as an episode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,26 +64,12 @@ class HouseholdTeacher:
     """The scripted player of one demonstration."""
     return HouseholdAgent(seed=seed)
 
-  def drill(self, seed: int) -> tuple[tuple[Skill, ...], tuple[tuple[str, str], ...]]:
-    """Some rules of a random estate, many recalled in random order, then goals read."""
-    rng = random.Random(f"drill/{seed}")
-    estates = rules.SplitIndices("train")
-    estate = rules.draw_estate(estates[rng.randrange(len(estates))])
-    values = estate.as_dict()
-    slots = rng.sample(rules.SLOTS, rng.randint(4, len(rules.SLOTS)))
-    numbers = sorted(rng.sample(range(1, 25), len(slots)), reverse=True)
-    skills = tuple(
-      sentences.rule_skill(slot, values[slot], skill_id=f"s{number}")
-      for slot, number in zip(slots, numbers, strict=True)
+  def drill(
+    self, seed: int, *, reading_only: bool
+  ) -> tuple[tuple[Skill, ...], tuple[tuple[str, str], ...]]:
+    """An exercise; see `drills.py`."""
+    return drills.drill(
+      seed,
+      reading_only=reading_only,
+      tasks_per_estate=self.settings.tasks_per_estate,
     )
-    pieces, lead = [], "<think>"
-    for slot in rng.choices(slots, k=DRILL_LOOK_UPS):
-      given, _, recalled = sentences.rule_phrase(slot, values[slot]).rpartition(" ")
-      pieces.append((lead + given, f" {recalled}"))
-      lead = ", "
-    for position in rng.sample(range(self.settings.tasks_per_estate), DRILL_GOALS):
-      spec = task_spec(estate, position)
-      pieces.append((f".\n\n{GOAL_MARK} {spec.goal}<think>find", f" {spec.noun}"))
-      place = f" {values[f'place:{spec.kind}']}" if f"place:{spec.kind}" in slots else ""
-      pieces.append((", use", f" {spec.kind}{place}"))
-    return skills, tuple(pieces)

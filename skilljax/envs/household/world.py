@@ -92,11 +92,9 @@ class HouseholdEnv:
     self._inside: dict[str, list[str]] = {f"{place} 1": [] for place in rules.PLACES}
     if self._locked:
       self._inside["safe 1"] = []
-    for kind, other in zip(rules.KINDS, spec.others, strict=True):
-      home = self._inside[f"{self._rules[f'place:{kind}']} 1"]
-      if kind == spec.kind:
-        home.extend(self._goal_items)
-      home.append(f"{other} 1")
+    for item in sorted((*self._goal_items, *(f"{other} 1" for other in spec.others))):
+      kind = rules.KIND_OF[item[:-2]]
+      self._inside[f"{self._rules[f'place:{kind}']} 1"].append(item)
     self._state: dict[str, set[str]] = {}  # object: adjectives
     # What still stands in the way of each working appliance: 'on', 'close', 'empty'.
     self._blocked = {

@@ -156,7 +156,7 @@ def test_wrong_precondition_is_dropped_and_the_rest_is_used():
     ),
     (
       "You arrive at shelf 1. You see a egg 1.",
-      "<think>take egg</think><action>take egg 1 from shelf 1</action>",
+      "<think>find egg here</think><action>take egg 1 from shelf 1</action>",
     ),
     (
       "You take the egg 1.",

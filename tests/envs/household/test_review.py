@@ -29,7 +29,7 @@ KNOWN = {
 
 def call(shown, known=KNOWN):
   reply = review.review_reply(shown, known, kind="food", own_slot="heat")
-  match = re.fullmatch(r"<think>([a-z ,]+)</think><tool_call>(.*)</tool_call>", reply)
+  match = re.fullmatch(r"<think>([a-z0-9 ,]+)</think><tool_call>(.*)</tool_call>", reply)
   content = json.loads(match[2])
   assert match[2] == json.dumps(content)
   return content["name"], content["arguments"]

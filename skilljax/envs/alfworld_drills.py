@@ -1,0 +1,100 @@
+"""Reading exercises for ALFWorld, in the form of `household.drills`.
+
+Purpose: what a small model must learn to look up before it can play: the place that a
+skill names, the id of a skill, the object of a goal, whether it is in sight and which.
+Must not know about: tokens, losses, games.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+
+from skilljax.envs import alfworld_review as review
+from skilljax.envs.alfworld_goals import GOAL_MARK, NOUNS, likely_places
+from skilljax.types import Skill
+
+Piece = tuple[str, str]  # given, recalled
+
+LOOK_UPS, MARKS, GOALS, VIEWS = 10, 6, 6, 6
+_PLACES = tuple(sorted({place for noun in NOUNS for place in likely_places(noun)}))
+_GOALS = (
+  "put a {noun} in {place}.",
+  "put some {noun} on {place}.",
+  "put two {noun} in {place}.",
+  "find two {noun} and put them in {place}.",
+  "look at {noun} under the desklamp.",
+  "examine the {noun} with the desklamp.",
+  "put a hot {noun} in {place}.",
+  "put a cool {noun} in {place}.",
+  "clean some {noun} and put it in {place}.",
+  "heat some {noun} and put it in {place}.",
+)
+
+
+def drill(
+  seed: int, *, reading_only: bool
+) -> tuple[tuple[Skill, ...], tuple[Piece, ...]]:
+  """Skills that name random places for random objects, and exercises on them.
+
+  With `reading_only`, skills and goals are read and nothing else is asked for.
+  """
+  rng = random.Random(f"alfworld/drill/{seed}")
+  nouns = rng.sample(NOUNS, rng.randint(3, 7))
+  numbers = sorted(rng.sample(range(1, 25), len(nouns)), reverse=True)
+  places = {noun: rng.choice(_PLACES) for noun in nouns}
+  skills = [
+    review.find_skill(noun, [places[noun]], skill_id=f"s{number}")
+    for noun, number in zip(nouns, numbers, strict=True)
+  ]
+  pieces = [
+    *look_ups(places, rng),
+    *(piece for _ in range(GOALS) for piece in read_goal(places, rng)),
+  ]
+  if not reading_only:
+    pieces += marks(skills, rng)
+    pieces += [view(rng) for _ in range(VIEWS)]
+  given, recalled = pieces[0]
+  return tuple(skills), ((f"<think>{given.removeprefix(', ')}", recalled), *pieces[1:])
+
+
+def look_ups(places: dict[str, str], rng: random.Random) -> Iterator[Piece]:
+  """Places by object: ', find apple in' -> ' fridge'."""
+  for noun in rng.choices(list(places), k=LOOK_UPS):
+    yield f", find {noun} in", f" {places[noun]}"
+
+
+def marks(skills: Sequence[Skill], rng: random.Random) -> Iterator[Piece]:
+  """Ids by title, as a review prompt lists them: ', find apple' -> ' s3'."""
+  lead = f"\n\nSkills: {', '.join(f'{s.title} {s.skill_id}' for s in skills)}.\n"
+  for skill in rng.choices(skills, k=MARKS):
+    yield f"{lead}{skill.title}", f" {skill.skill_id}"
+    lead = ", "
+
+
+def read_goal(places: dict[str, str], rng: random.Random) -> Iterator[Piece]:
+  """The object of a goal, where a skill says it is, and where it must go."""
+  noun = rng.choice([*places, rng.choice(NOUNS)])
+  target = rng.choice(_PLACES)
+  goal = rng.choice(_GOALS).format(noun=noun, place=target)
+  yield f".\n\n{GOAL_MARK} {goal}<think>find", f" {noun}"
+  if noun in places:
+    yield " in", f" {places[noun]}"
+  if goal.endswith(f" {target}."):
+    yield f", {noun} in", f" {target}"
+
+
+def view(rng: random.Random) -> Piece:
+  """What a place holds: whether the object looked for is here, and if so, which."""
+  place = f"{rng.choice(_PLACES)} {rng.randint(1, 4)}"
+  things = [
+    f"{noun} {rng.randint(1, 3)}" for noun in rng.sample(NOUNS, rng.randint(1, 6))
+  ]
+  listed = ", a ".join(things[:-1]) + (", and a " if things[1:] else "") + things[-1]
+  seen = f"\n\nYou arrive at {place}. On the {place}, you see a {listed}."
+  if rng.random() < 0.5:
+    thing = rng.choice(things)
+    noun = thing.split()[0]
+    action = f"take {thing} from {place}"
+    return f"{seen}<think>find {noun}", f" here</think><action>{action}</action>"
+  nouns = {thing.split()[0] for thing in things}
+  noun = rng.choice([other for other in NOUNS if other not in nouns])
+  return f"{seen}<think>find {noun}", " not here"

@@ -1,0 +1,125 @@
+"""Reading exercises: what a small model must learn to look up before it can play.
+
+Purpose: one drill is a skill section and a list of (given, recalled) pieces, of which
+only `recalled` is trained: it follows from the text before it, never from habit.
+Must not know about: tokens, losses, worlds.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+
+from skilljax.envs.household import review, rules, sentences
+from skilljax.envs.household.agent import GOAL_MARK
+from skilljax.envs.household.tasks import preparation, task_spec
+from skilljax.types import Skill
+
+OBSTACLES = {
+  "on": "The {tool} is off.",
+  "close": "The {tool} is open.",
+  "empty": "The {tool} holds a tray 1.",
+}
+Piece = tuple[str, str]  # given, recalled
+
+# Together about as long as an episode.
+LOOK_UPS, MARKS, GOALS = 12, 6, 8
+VIEWS, REFUSALS, REVIEWS = 5, 2, 2
+
+
+def drill(
+  seed: int, *, reading_only: bool, tasks_per_estate: int
+) -> tuple[tuple[Skill, ...], tuple[Piece, ...]]:
+  """Some rules of a random train estate as skills, and exercises on them.
+
+  Looking up comes before everything else, and is found soonest if nothing else is asked
+  for: with `reading_only`, skills and goals are read and nothing is written.
+  """
+  rng = random.Random(f"drill/{seed}")
+  estates = rules.SplitIndices("train")
+  estate = rules.draw_estate(estates[rng.randrange(len(estates))])
+  values = estate.as_dict()
+  slots = rng.sample(rules.SLOTS, rng.randint(4, len(rules.SLOTS)))
+  numbers = sorted(rng.sample(range(1, 25), len(slots)), reverse=True)
+  skills = tuple(
+    sentences.rule_skill(slot, values[slot], skill_id=f"s{number}")
+    for slot, number in zip(slots, numbers, strict=True)
+  )
+  known = {slot: values[slot] for slot in slots}
+  goals = rng.sample(range(tasks_per_estate), GOALS if reading_only else GOALS // 2)
+  pieces = [
+    *look_ups(known, rng),
+    *(piece for goal in goals for piece in read_goal(estate, goal, known)),
+  ]
+  if not reading_only:
+    pieces += marks(skills, rng)
+    pieces += [piece for _ in range(VIEWS) for piece in view(rng)]
+    pieces += [refusal(rng) for _ in range(REFUSALS)]
+    pieces += [report(rng, skills) for _ in range(REVIEWS)]
+  given, recalled = pieces[0]
+  return skills, ((f"<think>{given.removeprefix(', ')}", recalled), *pieces[1:])
+
+
+def look_ups(known: dict[str, rules.Value], rng: random.Random) -> Iterator[Piece]:
+  """Rules as thoughts cite them: ', use food' -> ' cabinet'."""
+  for slot in rng.choices(list(known), k=LOOK_UPS):
+    given, _, recalled = sentences.rule_phrase(slot, known[slot]).rpartition(" ")
+    yield f", {given}", f" {recalled}"
+
+
+def marks(skills: Sequence[Skill], rng: random.Random) -> Iterator[Piece]:
+  """Ids by title, as a review prompt lists them: ', place of food' -> ' s3'."""
+  lead = f"\n\nSkills: {', '.join(f'{s.title} {s.skill_id}' for s in skills)}.\n"
+  for skill in rng.choices(skills, k=MARKS):
+    yield f"{lead}{skill.title}", f" {skill.skill_id}"
+    lead = ", "
+
+
+def read_goal(
+  estate: rules.Estate, position: int, known: dict[str, rules.Value]
+) -> Iterator[Piece]:
+  """The object of a goal, its kind, and where that kind is kept if a skill says so."""
+  spec = task_spec(estate, position)
+  yield f".\n\n{GOAL_MARK} {spec.goal}<think>find", f" {spec.noun}"
+  place = known.get(f"place:{spec.kind}")
+  yield ", use", f" {spec.kind}" + (f" {place}" if place else "")
+
+
+def view(rng: random.Random) -> Iterator[Piece]:
+  """What a place holds: what to note of it, and whether the object looked for is here."""
+  place = rng.choice(rules.PLACES)
+  things = rng.sample(list(rules.KIND_OF), rng.randint(1, 3))
+  listed = ", ".join(f"a {noun} 1" for noun in things)
+  kinds = list(dict.fromkeys(rules.KIND_OF[noun] for noun in things))
+  seen = f"You arrive at {place} 1. You see {listed}."
+  yield f"\n\n{seen}<think>note", f" {kinds[0]} {place}"
+  for kind in kinds[1:]:
+    yield ", note", f" {kind} {place}"
+  others = [noun for noun in rules.KIND_OF if noun not in things]
+  here = rng.random() < 0.5
+  wanted = rng.choice(things if here else others)
+  yield f", find {wanted}", " here" if here else " not here"
+
+
+def refusal(rng: random.Random) -> Piece:
+  """An appliance that asks for something first: the note, and what to do about it."""
+  slot = rng.choice(list(rules.TOOLS))
+  value = rng.choice([v for v in rules.slot_values(slot) if v.first in OBSTACLES])
+  tool = f"{value.tool} 1"
+  said = OBSTACLES[value.first].format(tool=tool)
+  if slot == "look":
+    said = {"on": "The switch 1 is off.", "close": "The curtain 1 is open."}[value.first]
+  note, action = sentences.rule_note(slot, value), preparation(slot, *value)
+  return f"\n\n{said}<think>note", (
+    f"{note.removeprefix('note')}, first {action.split()[0]}</think>"
+    f"<action>{action}</action>"
+  )
+
+
+def report(rng: random.Random, skills: Sequence[Skill]) -> Piece:
+  """A review from its thought on: the sentence of the skill follows from the note."""
+  slot = rng.choice(rules.SLOTS)
+  value = rng.choice(rules.slot_values(slot))
+  titles = {skill.title: skill.skill_id for skill in skills}
+  mark = titles.get(sentences.rule_title(slot))
+  text = review.update(mark, slot, value) if mark else review.propose(slot, value)
+  sentence = sentences.rule_sentence(slot, value)
+  return f"\n\n{text.partition(sentence)[0]}", sentence

@@ -1,0 +1,119 @@
+"""Drills: what is trained follows from the text before it, never from habit."""
+
+import random
+import re
+
+import pytest
+
+from skilljax.envs.household import drills, rules, sentences, tasks
+
+SEEDS = pytest.mark.parametrize("seed", range(8))
+
+
+def make(seed):
+  """(skills, rules by slot, rng) of one estate."""
+  rng = random.Random(seed)
+  estate = rules.draw_estate(seed)
+  slots = rng.sample(rules.SLOTS, 5)
+  known = {slot: estate.as_dict()[slot] for slot in slots}
+  skills = [
+    sentences.rule_skill(slot, value, skill_id=f"s{3 * number}")
+    for number, (slot, value) in enumerate(known.items(), start=1)
+  ]
+  return skills, known, rng
+
+
+@SEEDS
+def test_look_ups_cite_known_rules(seed):
+  _, known, rng = make(seed)
+  stated = {sentences.rule_phrase(slot, value) for slot, value in known.items()}
+  pieces = list(drills.look_ups(known, rng))
+  assert len(pieces) == drills.LOOK_UPS
+  for given, recalled in pieces:
+    assert (given + recalled).removeprefix(", ") in stated
+    assert len(recalled.split()) == 1  # the value alone
+
+
+@SEEDS
+def test_marks_are_the_ids_of_the_titles(seed):
+  skills, _, rng = make(seed)
+  lines = {f"{skill.title} {skill.skill_id}" for skill in skills}
+  (given, recalled), *rest = drills.marks(skills, rng)
+  listed, _, title = given.rpartition("\n")
+  assert set(listed.strip("\n.").removeprefix("Skills: ").split(", ")) == lines
+  assert f"{title}{recalled}" in lines
+  assert {(given + recalled).removeprefix(", ") for given, recalled in rest} <= lines
+
+
+@SEEDS
+def test_goals_are_read(seed):
+  estate = rules.draw_estate(seed)
+  known = {"place:food": estate.as_dict()["place:food"]}
+  for position in range(12):
+    (goal, noun), (_, kind) = drills.read_goal(estate, position, known)
+    noun = noun.strip()
+    assert re.search(rf"\b{noun} (in|under) ", goal)
+    kept = f" {known['place:food']}" if rules.KIND_OF[noun] == "food" else ""
+    assert kind == f" {rules.KIND_OF[noun]}{kept}"
+
+
+def test_views_tell_what_is_here():
+  rng, answers = random.Random(0), set()
+  for _ in range(60):
+    *notes, (asked, answer) = drills.view(rng)
+    seen = re.findall(r"a (\w+) 1", notes[0][0])
+    place = re.search(r"arrive at (\w+) 1", notes[0][0])[1]
+    noted = [recalled.split() for _, recalled in notes]
+    assert noted == [
+      [kind, place] for kind in dict.fromkeys(rules.KIND_OF[noun] for noun in seen)
+    ]
+    wanted = re.fullmatch(r", find (\w+)", asked)[1]
+    assert answer == (" here" if wanted in seen else " not here")
+    answers.add(answer)
+  assert len(answers) == 2
+
+
+def test_refusals_are_noted_and_met():
+  rng, firsts = random.Random(0), set()
+  methods = {
+    sentences.rule_note(slot, method): (slot, method)
+    for slot, values in rules.METHODS.items()
+    for method in values
+  }
+  for _ in range(60):
+    said, recalled = drills.refusal(rng)
+    assert said.endswith(".<think>note")
+    note, _, rest = f"note{recalled}".partition(", ")
+    slot, method = methods[note]
+    action = tasks.preparation(slot, *method)
+    assert rest == f"first {action.split()[0]}</think><action>{action}</action>"
+    firsts.add(method.first)
+  assert firsts == {"on", "close", "empty"}
+
+
+@SEEDS
+def test_reports_say_what_their_note_says(seed):
+  skills, _, rng = make(seed)
+  ids = {skill.title: skill.skill_id for skill in skills}
+  for _ in range(8):
+    given, sentence = drills.report(rng, skills)
+    slot, value = sentences.parse_rule(sentence)
+    assert sentences.rule_sentence(slot, value) == sentence
+    assert sentences.rule_note(slot, value) in given
+    mark = ids.get(sentences.rule_title(slot))
+    assert ("propose_skill" in given) == (mark is None)
+    if mark:
+      assert f" {mark} wrong" in given and f'"skill_id": "{mark}"' in given
+
+
+def test_a_drill_holds_every_kind_and_repeats():
+  options = {"reading_only": False, "tasks_per_estate": 18}
+  skills, pieces = drills.drill(5, **options)
+  assert drills.drill(5, **options) == (skills, pieces)
+  text = "".join(given + recalled for given, recalled in pieces)
+  for part in ("<think>", "Skills: ", "find", "here", '"principle": "'):
+    assert part in text
+  _, reading = drills.drill(5, reading_only=True, tasks_per_estate=18)
+  assert not any("here" in recalled for _, recalled in reading)
+  ids = [skill.skill_id for skill in skills]
+  assert len(set(ids)) == len(ids) >= 4

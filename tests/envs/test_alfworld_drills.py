@@ -1,0 +1,55 @@
+"""Drills for ALFWorld: what is trained follows from the text before it."""
+
+import random
+import re
+
+import pytest
+
+from skilljax.envs import alfworld_drills as drills
+from skilljax.envs.alfworld_goals import NOUNS, parse_goal
+
+SEEDS = pytest.mark.parametrize("seed", range(6))
+
+
+@SEEDS
+def test_look_ups_and_marks_cite_the_skills(seed):
+  skills, pieces = drills.drill(seed, reading_only=False)
+  places = {s.title: s.principle.split(" look in ")[1].split()[0] for s in skills}
+  ids = {skill.title: skill.skill_id for skill in skills}
+  looked = pieces[: drills.LOOK_UPS]
+  marked = list(drills.marks(skills, random.Random(seed)))
+  for given, recalled in looked:
+    title = re.search(r"(find \w+) in$", given)[1]
+    assert recalled == f" {places[title]}"
+  for given, recalled in marked:
+    title = given.rpartition("\n")[2].removeprefix(", ")
+    assert recalled == f" {ids[title]}"
+
+
+def test_goals_are_read_as_the_agents_read_them():
+  rng, families = random.Random(0), set()
+  places = {"apple": "bed", "cup": "safe"}
+  for _ in range(60):
+    (given, noun), *rest = drills.read_goal(places, rng)
+    goal = parse_goal(given.removesuffix("<think>find"))
+    families.add(goal.family)
+    expected = [(" in", f" {places[goal.noun]}")] if goal.noun in places else []
+    if goal.target:
+      expected.append((f", {goal.noun} in", f" {goal.target}"))
+    assert noun == f" {goal.noun}"
+    assert rest == expected
+  assert len(families) == 6
+
+
+def test_views_tell_what_is_here_and_which():
+  rng, answers = random.Random(0), set()
+  for _ in range(80):
+    given, recalled = drills.view(rng)
+    things = dict(re.findall(r"\ba (\w+) (\d)", given))
+    place = re.search(r"arrive at (\w+ \d)\.", given)[1]
+    noun = re.search(r"find (\w+)$", given)[1]
+    assert noun in NOUNS
+    here = f" here</think><action>take {noun} {things.get(noun)} from {place}</action>"
+    assert recalled == (here if noun in things else " not here")
+    answers.add(noun in things)
+  assert answers == {True, False}
