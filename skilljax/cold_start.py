@@ -97,7 +97,7 @@ def sample_texts(
       texts += [prompt, reply]
       answer = env.step(reply.partition("<action>")[2].partition("</action>")[0])
       prompt = style.observation(answer)
-    prompt = style.review_prompt(task, answer.text, answer.success, skills)
+    prompt = style.review_prompt(task, answer.text, answer.success)
     texts += [prompt, agent.reply(prompt)]
   return texts
 

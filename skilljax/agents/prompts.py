@@ -136,28 +136,20 @@ class PromptStyle:
       return observation.text
     return f"{observation.text}\n\nCommands: {'; '.join(observation.admissible)}"
 
-  def review_prompt(
-    self, task: Task, observation: str, success: bool, shown: Sequence[Skill] = ()
-  ) -> str:
+  def review_prompt(self, task: Task, observation: str, success: bool) -> str:
     """The user turn after the last one of the episode, which asks for an edit.
 
-    The episode and the skills are in the context already and are not repeated. COMPACT
-    lists the ids once more, each after its title: a small model finds what follows a
-    word, not what stands before it.
+    The episode and the skills are in the context already and are not repeated.
 
     Args:
       task: what was played.
       observation: text of the last observation, which was not shown yet; may be ''.
       success: the outcome.
-      shown: skills of the prompt.
     """
     outcome = "success" if success else "failure"
     head = f"Review the episode. Outcome: {outcome}. Category: {task.family}."
     parts = [observation, head] if observation else [head]
     if not self.detailed:
-      if shown:
-        listed = (f"{_clean(skill.title)} {skill.skill_id}" for skill in shown)
-        parts.append(f"Skills: {', '.join(listed)}.")
       return "\n".join(parts)
     rules = _REVIEW_RULES.format(categories=f"'{task.family}' or 'general'")
     examples = (parse.format_edit(think, edit) for think, edit in _EXAMPLES)

@@ -39,7 +39,6 @@ _PIECES = (
   r'"?(?:[,{\[ ]{0,3}"[a-z_]{1,32}": ?){1,3}[{\["]{0,2}',  # JSON keys with their quotes
   r"</?[a-z_]{1,16}>\n?",  # tags
   r",? an?(?![\p{L}\p{M}_])",  # ', a' in lists of things
-  r"[ \[]?s\p{N}{1,3}(?![\p{L}\p{M}\p{N}_])",  # ids of skills: one token to copy
   r"[ \[]?[\p{L}\p{M}_]+(?:'\p{L}+)?",  # words with their space
   r" ?\p{N}",  # single digits
   r'[.!?](?=")',  # the end of a JSON string's last sentence

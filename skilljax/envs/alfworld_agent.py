@@ -219,7 +219,7 @@ class ExplorerAgent:
         continue
       if self._at != place:
         return f"take {noun}", f"go to {place}"
-      return f"find {noun} here", f"take {thing} from {place}"
+      return f"find {thing}", f"take {thing} from {place}"
     return self._search(noun)
 
   def _search(self, noun: str) -> tuple[str, str]:

@@ -1,12 +1,12 @@
 """Reading exercises for ALFWorld, in the form of `household.drills`.
 
 Purpose: what a small model must learn to look up before it can play: the place that a
-skill names, the id of a skill, the object of a goal, whether it is in sight and which.
+skill names, the object of a goal, whether it is in sight and which one.
 Must not know about: tokens, losses, games.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from skilljax.envs import alfworld_review as review
 from skilljax.envs.alfworld_goals import GOAL_MARK, NOUNS, likely_places
@@ -14,7 +14,7 @@ from skilljax.types import Skill
 
 Piece = tuple[str, str]  # given, recalled
 
-LOOK_UPS, MARKS, GOALS, VIEWS = 10, 6, 6, 6
+LOOK_UPS, GOALS, VIEWS = 12, 6, 8
 _PLACES = tuple(sorted({place for noun in NOUNS for place in likely_places(noun)}))
 _GOALS = (
   "put a {noun} in {place}.",
@@ -35,38 +35,31 @@ def drill(
 ) -> tuple[tuple[Skill, ...], tuple[Piece, ...]]:
   """Skills that name random places for random objects, and exercises on them.
 
-  With `reading_only`, skills and goals are read and nothing else is asked for.
+  With `reading_only`, skills and goals are read; else places are looked over.
   """
   rng = random.Random(f"alfworld/drill/{seed}")
   nouns = rng.sample(NOUNS, rng.randint(3, 7))
   numbers = sorted(rng.sample(range(1, 25), len(nouns)), reverse=True)
   places = {noun: rng.choice(_PLACES) for noun in nouns}
-  skills = [
+  skills = tuple(
     review.find_skill(noun, [places[noun]], skill_id=f"s{number}")
     for noun, number in zip(nouns, numbers, strict=True)
-  ]
-  pieces = [
-    *look_ups(places, rng),
-    *(piece for _ in range(GOALS) for piece in read_goal(places, rng)),
-  ]
-  if not reading_only:
-    pieces += marks(skills, rng)
-    pieces += [view(rng) for _ in range(VIEWS)]
-  given, recalled = pieces[0]
-  return tuple(skills), ((f"<think>{given.removeprefix(', ')}", recalled), *pieces[1:])
+  )
+  if reading_only:
+    pieces = [
+      *look_ups(places, rng),
+      *(piece for _ in range(GOALS) for piece in read_goal(places, rng)),
+    ]
+  else:
+    pieces = [view(rng) for _ in range(VIEWS)]
+  return skills, tuple(pieces)
 
 
 def look_ups(places: dict[str, str], rng: random.Random) -> Iterator[Piece]:
   """Places by object: ', find apple in' -> ' fridge'."""
+  lead = "<think>"
   for noun in rng.choices(list(places), k=LOOK_UPS):
-    yield f", find {noun} in", f" {places[noun]}"
-
-
-def marks(skills: Sequence[Skill], rng: random.Random) -> Iterator[Piece]:
-  """Ids by title, as a review prompt lists them: ', find apple' -> ' s3'."""
-  lead = f"\n\nSkills: {', '.join(f'{s.title} {s.skill_id}' for s in skills)}.\n"
-  for skill in rng.choices(skills, k=MARKS):
-    yield f"{lead}{skill.title}", f" {skill.skill_id}"
+    yield f"{lead}find {noun} in", f" {places[noun]}"
     lead = ", "
 
 
@@ -94,7 +87,9 @@ def view(rng: random.Random) -> Piece:
     thing = rng.choice(things)
     noun = thing.split()[0]
     action = f"take {thing} from {place}"
-    return f"{seen}<think>find {noun}", f" here</think><action>{action}</action>"
+    return f"{seen}<think>find {noun}", (
+      f" {thing.split()[1]}</think><action>{action}</action>"
+    )
   nouns = {thing.split()[0] for thing in things}
   noun = rng.choice([other for other in NOUNS if other not in nouns])
   return f"{seen}<think>find {noun}", " not here"

@@ -120,17 +120,16 @@ def review_reply(
     found_at: receptacle type where the object was taken; '' if it never was.
   """
   procedure = _PROCEDURES[goal.family]
-  by_title = {title: (skill_id, principle) for skill_id, title, principle in shown}
-  skill_id, principle = by_title.get(procedure[0], ("", procedure[1]))
-  if success and principle != procedure[1]:
-    return _update(skill_id, procedure, f"the way that worked: {procedure[1]}")
+  by_title = {title: principle for _, title, principle in shown}
+  if success and by_title.get(procedure[0], procedure[1]) != procedure[1]:
+    return _update(procedure, f"the way that worked: {procedure[1]}")
   find_title = f"find {goal.noun}"
   if found_at and find_title in by_title:
     known = hinted_places(shown, goal.noun)
     if found_at not in known:
       kept = [place for place in known if place in likely_places(goal.noun)]
       reason = f"the {goal.noun} was in {found_at}."
-      return _update(by_title[find_title][0], _find(goal.noun, [found_at, *kept]), reason)
+      return _update(_find(goal.noun, [found_at, *kept]), reason)
   if success and procedure[0] not in by_title:
     return _propose(goal.family, procedure, "it worked here.")
   if found_at in likely_places(goal.noun) and find_title not in by_title:
@@ -166,9 +165,10 @@ def _propose(category: str, texts: tuple[str, str, str], evidence: str) -> str:
   return _reply(f"new: {texts[0]}", "propose_skill", arguments)
 
 
-def _update(skill_id: str, texts: tuple[str, str, str], reason: str) -> str:
-  arguments = {"skill_id": skill_id, **_texts(texts), "reason": reason}
-  return _reply(f"{texts[0]} {skill_id} wrong", "update_skill", arguments)
+def _update(texts: tuple[str, str, str], reason: str) -> str:
+  """The skill is named by its title."""
+  arguments = {"skill_id": texts[0], **_texts(texts), "reason": reason}
+  return _reply(f"wrong: {texts[0]}", "update_skill", arguments)
 
 
 def _reply(thought: str, name: str, arguments: dict[str, str]) -> str:

@@ -204,10 +204,8 @@ class _Run:
     if not node.review or episode.context_full:
       self._finish(episode)
       return
-    shown = [self.read[node.node_id].get(name) for name in episode.shown_skills]
-    prompt = runner.style.review_prompt(
-      node.task, episode.last_text, episode.success, shown
-    )
+    last = episode.last_text
+    prompt = runner.style.review_prompt(node.task, last, episode.success)
     episode.reviewing = True
     self._submit(episode, runner.chat.following(prompt, closed=episode.closed))
 

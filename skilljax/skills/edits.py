@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Collection
 
 from skilljax.skills import guard
-from skilljax.skills.bank import SkillBank, structural_fault
+from skilljax.skills.bank import SkillBank, fold, structural_fault
 from skilljax.types import Edit, Provenance
 
 ACCEPTED = ("added", "updated", "kept", "retired")
@@ -107,6 +107,8 @@ def apply_edit(
       and 'retire' by that of the target; usually the task's family and 'general'.
     limits: sizes; None means the defaults.
     provenance: as in `SkillBank.apply`.
+
+  'update' and 'retire' may name their target by its title, which is unique.
   """
   limits = limits or EditLimits()
   status, reason, edit, findings = _judge(bank, edit, categories, limits)
@@ -124,6 +126,7 @@ def _judge(
   findings: tuple[guard.Finding, ...] = ()
   if fault is None:
     edit, findings = _clean(edit, limits)
+    edit = _by_title(bank, edit)
     fault = (
       _too_long(edit, limits)
       or _unclean(findings, limits)
@@ -134,6 +137,21 @@ def _judge(
   if fault is not None:
     return *fault, edit, findings
   return _DONE[edit.kind], "", edit, findings
+
+
+def _by_title(bank: SkillBank, edit: Edit) -> Edit:
+  """The edit with the id of its target, where it names the target by its title.
+
+  Titles are unique in a bank. Small models cite what they can look up by reading on,
+  and a title is that; large ones mix ids and titles up.
+  """
+  if edit.kind in ("propose", "keep") or bank.get(edit.skill_id) is not None:
+    return edit
+  name = fold(edit.skill_id)
+  for skill in bank.skills:
+    if fold(skill.title) == name:
+      return dataclasses.replace(edit, skill_id=skill.skill_id)
+  return edit
 
 
 def _texts(edit: Edit, limits: EditLimits) -> dict[str, int]:

@@ -63,8 +63,6 @@ def test_review_prompt_names_outcome_family_and_last_observation(style, success)
 def test_compact_review_prompt_is_short():
   text = COMPACT.review_prompt(TASK, "", True)
   assert text == "Review the episode. Outcome: success. Category: heat."
-  listed = COMPACT.review_prompt(TASK, "", True, [SKILL, SKILL])
-  assert listed == f"{text}\nSkills: food place s3, food place s3."
 
 
 def test_full_review_prompt_has_the_schemas_of_all_tools():
@@ -99,10 +97,6 @@ def test_a_skill_stays_on_its_line(style, texts):
   assert len(lines) == 4
   assert (lines[0], lines[-1]) == ("<skills>", "</skills>")
   assert re.findall(r"\[(.*?)\]", lines[1]) == ["s1"]
-  prompt = style.review_prompt(TASK, "", True, [skill, SKILL])
-  assert len(prompt.splitlines()) == len(
-    style.review_prompt(TASK, "", True, [SKILL]).splitlines()
-  )
   assert not re.search("[<>]", lines[1])
 
 

@@ -68,12 +68,12 @@ def test_what_is_known_already_is_kept():
   assert _decide(shown) == ("keep_skill", {"reason": "nothing new."})
 
 
-def test_a_wrong_procedure_is_updated_by_its_id():
+def test_a_wrong_procedure_is_updated_by_its_title():
   (wrong,) = review.misleading_procedure(HEAT, random.Random(0))
   assert wrong.principle != RIGHT and wrong.title == "heat and place"
   name, arguments = _decide((("s7", wrong.title, wrong.principle),))
   assert (name, arguments["skill_id"], arguments["principle"]) == (
-    *("update_skill", "s7"),
+    *("update_skill", "heat and place"),
     RIGHT,
   )
 

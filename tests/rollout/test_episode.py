@@ -1,7 +1,6 @@
 """The record of an episode: tokens, masks, spans, text, and every way it can end."""
 
 import dataclasses
-import re
 
 import numpy as np
 import pytest
@@ -164,9 +163,6 @@ def test_decoded_tokens_are_what_was_shown_and_said(played):
         outcome = "success" if answer.success else "failure"
         text += f"\nReview the episode. Outcome: {outcome}."
         text += f" Category: {trajectory.task.family}."
-        ids = re.findall(r"^\[(\w+)\] (.*?):", trajectory.skill_block, re.MULTILINE)
-        if ids:
-          text += f"\nSkills: {', '.join(f'{title} {name}' for name, title in ids)}."
       text += "<|assistant|>"
     assert tokenizer().decode(trajectory.tokens) == text
     assert trajectory.success == answer.success

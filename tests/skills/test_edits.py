@@ -67,6 +67,24 @@ def test_statuses(bank, edit, status):
   assert judge(bank, edit).status == status
 
 
+@pytest.mark.parametrize("kind", ["update", "retire"])
+def test_a_title_names_its_skill(bank, kind):
+  target = bank.skills[-1]
+  edit = change(kind=kind, skill_id=f"  {target.title.upper()} ")
+  by_title = judge(bank, edit)
+  by_id = judge(bank, change(kind=kind, skill_id=target.skill_id))
+  assert by_title.accepted
+  assert by_title.bank == by_id.bank
+  assert by_title.edit.skill_id == target.skill_id
+
+
+def test_an_id_comes_before_a_title(bank):
+  first, *_, last = bank.skills
+  taken = judge(bank, change(kind="update", skill_id=last.skill_id, title=first.skill_id))
+  edit = Edit("retire", skill_id=first.skill_id)
+  assert judge(taken.bank, edit).edit.skill_id == first.skill_id
+
+
 def test_limits_are_inclusive(bank):
   edit = change(title="x" * 64, principle="y" * 1024, when_to_apply="z" * 1024)
   assert judge(bank, edit).status == "added"

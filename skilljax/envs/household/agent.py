@@ -38,14 +38,23 @@ class HouseholdAgent:
     known: rules that the current episode has revealed, by slot.
   """
 
-  def __init__(self, *, seed: int, knowledge: Mapping[str, rules.Value] | None = None):
+  def __init__(
+    self,
+    *,
+    seed: int,
+    knowledge: Mapping[str, rules.Value] | None = None,
+    heeds: bool = True,
+  ):
     """Makes an agent.
 
     Args:
       seed: decides the order in which it explores.
       knowledge: rules it trusts without having read them (expert).
+      heeds: it follows the skills that it is shown; False: it explores all the same,
+        and only its review takes note of them.
     """
     self._seed = seed
+    self._heeds = heeds
     self._given = dict(knowledge or {})
     self._episodes = 0
     self.known: dict[str, rules.Value] = {}
@@ -98,7 +107,7 @@ class HouseholdAgent:
     self._trusted: dict[str, list[rules.Value]] = {slot: [] for slot in rules.SLOTS}
     for slot, value in self._given.items():
       self._trusted[slot].append(value)
-    for _, slot, value in self._shown:
+    for _, slot, value in self._shown if self._heeds else ():
       self._trusted[slot].append(value)
     self._options: dict[str, list[str]] = {}
     groups = {
@@ -237,7 +246,7 @@ class HouseholdAgent:
     for item, place in self._found.items():
       if self._at != f"{place} 1":
         return f"take {self._noun}", f"go to {place} 1"
-      return f"find {self._noun} here", f"take {item} from {place} 1"
+      return f"find {item}", f"take {item} from {place} 1"
     slot = f"place:{self._kind}"
     places = [name for name in self._options[slot] if name not in self._opened]
     if not places:

@@ -6,7 +6,7 @@ Must not know about: tokens, losses, worlds.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from skilljax.envs.household import review, rules, sentences
 from skilljax.envs.household.agent import GOAL_MARK
@@ -21,8 +21,8 @@ OBSTACLES = {
 Piece = tuple[str, str]  # given, recalled
 
 # Together about as long as an episode.
-LOOK_UPS, MARKS, GOALS = 12, 6, 8
-VIEWS, REFUSALS, REVIEWS = 5, 2, 2
+LOOK_UPS, GOALS = 12, 8
+VIEWS, REFUSALS, REPORTS = 10, 10, 4
 
 
 def drill(
@@ -31,45 +31,41 @@ def drill(
   """Some rules of a random train estate as skills, and exercises on them.
 
   Looking up comes before everything else, and is found soonest if nothing else is asked
-  for: with `reading_only`, skills and goals are read and nothing is written.
+  for: with `reading_only`, skills and goals are read. Else one of the other kinds.
   """
   rng = random.Random(f"drill/{seed}")
   estates = rules.SplitIndices("train")
   estate = rules.draw_estate(estates[rng.randrange(len(estates))])
   values = estate.as_dict()
   slots = rng.sample(rules.SLOTS, rng.randint(4, len(rules.SLOTS)))
-  numbers = sorted(rng.sample(range(1, 25), len(slots)), reverse=True)
+  numbers = sorted(rng.sample(range(1, len(slots) + 4), len(slots)), reverse=True)
   skills = tuple(
     sentences.rule_skill(slot, values[slot], skill_id=f"s{number}")
     for slot, number in zip(slots, numbers, strict=True)
   )
   known = {slot: values[slot] for slot in slots}
-  goals = rng.sample(range(tasks_per_estate), GOALS if reading_only else GOALS // 2)
-  pieces = [
-    *look_ups(known, rng),
-    *(piece for goal in goals for piece in read_goal(estate, goal, known)),
-  ]
-  if not reading_only:
-    pieces += marks(skills, rng)
-    pieces += [piece for _ in range(VIEWS) for piece in view(rng)]
-    pieces += [refusal(rng) for _ in range(REFUSALS)]
-    pieces += [report(rng, skills) for _ in range(REVIEWS)]
-  given, recalled = pieces[0]
-  return skills, ((f"<think>{given.removeprefix(', ')}", recalled), *pieces[1:])
+  if reading_only:
+    goals = rng.sample(range(tasks_per_estate), GOALS)
+    pieces = [
+      *look_ups(known, rng),
+      *(piece for goal in goals for piece in read_goal(estate, goal, known)),
+    ]
+  else:
+    pieces = [
+      lambda: [piece for _ in range(VIEWS) for piece in view(rng)],
+      lambda: [refusal(rng) for _ in range(REFUSALS)],
+      lambda: [piece for _ in range(VIEWS) for piece in view(rng)],
+      lambda: [report(rng) for _ in range(REPORTS)],
+    ][seed % 4]()
+  return skills, tuple(pieces)
 
 
 def look_ups(known: dict[str, rules.Value], rng: random.Random) -> Iterator[Piece]:
   """Rules as thoughts cite them: ', use food' -> ' cabinet'."""
+  lead = "<think>"
   for slot in rng.choices(list(known), k=LOOK_UPS):
     given, _, recalled = sentences.rule_phrase(slot, known[slot]).rpartition(" ")
-    yield f", {given}", f" {recalled}"
-
-
-def marks(skills: Sequence[Skill], rng: random.Random) -> Iterator[Piece]:
-  """Ids by title, as a review prompt lists them: ', place of food' -> ' s3'."""
-  lead = f"\n\nSkills: {', '.join(f'{s.title} {s.skill_id}' for s in skills)}.\n"
-  for skill in rng.choices(skills, k=MARKS):
-    yield f"{lead}{skill.title}", f" {skill.skill_id}"
+    yield f"{lead}{given}", f" {recalled}"
     lead = ", "
 
 
@@ -84,19 +80,24 @@ def read_goal(
 
 
 def view(rng: random.Random) -> Iterator[Piece]:
-  """What a place holds: what to note of it, and whether the object looked for is here."""
+  """What a place holds: what to note of it, and whether the object looked for is here.
+
+  As in an estate, it holds two objects of a kind or none, and the one looked for is here
+  if its kind is.
+  """
   place = rng.choice(rules.PLACES)
-  things = rng.sample(list(rules.KIND_OF), rng.randint(1, 3))
+  held = rng.sample(list(rules.KINDS), rng.choice((1, 1, 2)))
+  things = sorted(noun for kind in held for noun in rng.sample(rules.KINDS[kind], 2))
   listed = ", ".join(f"a {noun} 1" for noun in things)
   kinds = list(dict.fromkeys(rules.KIND_OF[noun] for noun in things))
   seen = f"You arrive at {place} 1. You see {listed}."
   yield f"\n\n{seen}<think>note", f" {kinds[0]} {place}"
   for kind in kinds[1:]:
     yield ", note", f" {kind} {place}"
-  others = [noun for noun in rules.KIND_OF if noun not in things]
+  others = [noun for noun, kind in rules.KIND_OF.items() if kind not in held]
   here = rng.random() < 0.5
   wanted = rng.choice(things if here else others)
-  yield f", find {wanted}", " here" if here else " not here"
+  yield f", find {wanted}", " 1" if here else " not here"
 
 
 def refusal(rng: random.Random) -> Piece:
@@ -114,12 +115,10 @@ def refusal(rng: random.Random) -> Piece:
   )
 
 
-def report(rng: random.Random, skills: Sequence[Skill]) -> Piece:
+def report(rng: random.Random) -> Piece:
   """A review from its thought on: the sentence of the skill follows from the note."""
   slot = rng.choice(rules.SLOTS)
   value = rng.choice(rules.slot_values(slot))
-  titles = {skill.title: skill.skill_id for skill in skills}
-  mark = titles.get(sentences.rule_title(slot))
-  text = review.update(mark, slot, value) if mark else review.propose(slot, value)
+  text = rng.choice((review.propose, review.update))(slot, value)
   sentence = sentences.rule_sentence(slot, value)
   return f"\n\n{text.partition(sentence)[0]}", sentence

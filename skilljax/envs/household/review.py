@@ -34,9 +34,9 @@ def review_reply(
   order = [*first, *(slot for slot in rules.SLOTS if slot not in first)]
   revealed = [slot for slot in order if slot in known]
   for slot in revealed:
-    of_slot = [(skill_id, value) for skill_id, other, value in shown if other == slot]
-    if of_slot and all(value != known[slot] for _, value in of_slot):
-      return update(of_slot[0][0], slot, known[slot])
+    of_slot = [value for _, other, value in shown if other == slot]
+    if of_slot and all(value != known[slot] for value in of_slot):
+      return update(slot, known[slot])
   stated = {slot for _, slot, _ in shown}
   # A review may only add to its own family and to 'general'.
   categories = ("general", sentences.rule_category(own_slot))
@@ -59,18 +59,17 @@ def propose(slot: str, value: rules.Value) -> str:
   return _reply(f"{sentences.rule_note(slot, value)}, new", "propose_skill", arguments)
 
 
-def update(skill_id: str, slot: str, value: rules.Value) -> str:
-  """The review that corrects the skill of one rule."""
+def update(slot: str, value: rules.Value) -> str:
+  """The review that corrects the skill of one rule, which it names by its title."""
   title = sentences.rule_title(slot)
   arguments = {
-    "skill_id": skill_id,
+    "skill_id": title,
     "title": title,
     "principle": sentences.rule_sentence(slot, value),
     "when_to_apply": sentences.rule_when(slot),
     "reason": "it was wrong.",
   }
-  thought = f"{title} {skill_id} wrong, {sentences.rule_note(slot, value)}"
-  return _reply(thought, "update_skill", arguments)
+  return _reply(f"{sentences.rule_note(slot, value)}, wrong", "update_skill", arguments)
 
 
 def _reply(thought: str, name: str, arguments: dict[str, str]) -> str:

@@ -27,12 +27,16 @@ class HouseholdTeacher:
     known: the share of rules that have a skill is drawn from these values.
     wrong: probability that a present skill is misleading.
     null: probability of one content-free skill.
+    heed: probability that the player follows the skills it is shown. Whether that pays
+      is for reinforcement learning to find out: a policy that has only ever seen obedient
+      players has nothing left to choose.
   """
 
   settings: HouseholdSettings = dataclasses.field(default_factory=HouseholdSettings)
   known: tuple[float, ...] = (0.0, 0.5, 0.9, 1.0, 1.0)
   wrong: float = 0.2
   null: float = 0.15
+  heed: float = 0.5
 
   def skills(self, task: Task, seed: int) -> tuple[Skill, ...]:
     """The bank of one demonstration, in random order and with gaps in its ids."""
@@ -50,7 +54,7 @@ class HouseholdTeacher:
     if rng.random() < self.null:
       shown.append(self.null_skill(task, rng.randrange(len(base.NULL_TEXTS))))
     rng.shuffle(shown)
-    numbers = sorted(rng.sample(range(1, 2 * len(shown) + 4), len(shown)))
+    numbers = sorted(rng.sample(range(1, len(shown) + 4), len(shown)))
     return tuple(
       dataclasses.replace(skill, skill_id=f"s{number}")
       for skill, number in zip(shown, numbers, strict=True)
@@ -62,7 +66,8 @@ class HouseholdTeacher:
 
   def agent(self, task: Task, seed: int) -> HouseholdAgent:
     """The scripted player of one demonstration."""
-    return HouseholdAgent(seed=seed)
+    rng = random.Random(f"teacher/player/{task.key}/{seed}")
+    return HouseholdAgent(seed=seed, heeds=rng.random() < self.heed)
 
   def drill(
     self, seed: int, *, reading_only: bool

@@ -65,7 +65,7 @@ def test_a_contradicted_skill_is_updated_before_anything_is_proposed():
   assert call(shown) == (
     "update_skill",
     {
-      "skill_id": "s4",
+      "skill_id": "place of dish",
       "title": "place of dish",
       "principle": "use the dish desk 1.",
       "when_to_apply": "needing dish",
@@ -140,7 +140,7 @@ def test_reader_repairs_a_bank_with_one_wrong_skill(play):
     edit = parse.parse_edit(played.review, ("general", "heat")).edit
     if edit.kind == "update":
       updates += 1
-      assert (edit.skill_id, edit.principle) == (wrong.skill_id, right[number].principle)
+      assert (edit.skill_id, edit.principle) == (wrong.title, right[number].principle)
     else:
       assert not played.success
   assert updates >= 24
