@@ -72,6 +72,8 @@ class TrainSettings:
     split: of the training tasks.
     review: whether episodes end with a skill review; without it there are no probes.
     skills: whether skills enter the prompt; False is plain GRPO.
+    taught_banks: share of scopes whose bank begins with a teacher's skills; the others
+      begin empty.
     checkpoint_every: updates between checkpoints.
     keep_checkpoints: how many of the newest are kept.
     record_every: updates between records of whole trajectories for the report.
@@ -83,6 +85,7 @@ class TrainSettings:
   split: str = "train"
   review: bool = True
   skills: bool = True
+  taught_banks: float = 0.0
   checkpoint_every: int = 5
   keep_checkpoints: int = 2
   record_every: int = 10
@@ -93,6 +96,16 @@ class TrainSettings:
         raise ValueError(
           f"{name}={self.__dict__[name]} must be >= 1 (config key train.{name})"
         )
+    if not 0.0 <= self.taught_banks <= 1.0:
+      raise ValueError(
+        f"taught_banks={self.taught_banks} must be in [0, 1] "
+        "(config key train.taught_banks)"
+      )
+    if self.taught_banks and not self.skills:
+      raise ValueError(
+        f"taught_banks={self.taught_banks} needs train.skills=True, which shows skills "
+        "(config key train.taught_banks)"
+      )
     if self.review and not self.skills:
       raise ValueError(
         "train.review=True writes skills that train.skills=False never shows; "

@@ -20,6 +20,7 @@ from skilljax.learner import Learner, Params, TrainState, minibatches
 from skilljax.rollout import commit as commit_lib
 from skilljax.rollout import credit as credit_lib
 from skilljax.rollout import probes as probes_lib
+from skilljax.rollout.beginning import begin_banks
 from skilljax.rollout.candidates import collect_candidates, policy_name
 from skilljax.rollout.feed import tasks_at
 from skilljax.rollout.plan import Purpose, independent_groups
@@ -103,7 +104,14 @@ def one_update(shop: Workshop, state: LoopState) -> tuple[LoopState, Update]:
   tasks = tasks_at(
     number, source=shop.source, split=settings.train.split, settings=settings.feed
   )
-  banks = {task.scope: state.banks.get(task.scope, SkillBank()) for task in tasks}
+  banks, begun = begin_banks(
+    tasks,
+    state.banks,
+    teacher=shop.teacher,
+    share=settings.train.taught_banks,
+    seed=settings.feed.seed,
+    limits=settings.limits,
+  )
 
   # ---- Rollouts: G episodes of each task, then one skill review each ---------------
   plan = independent_groups(
@@ -176,7 +184,7 @@ def one_update(shop: Workshop, state: LoopState) -> tuple[LoopState, Update]:
   metrics["rollout/interactions"] = float(new_state.interactions)
   metrics["skill/bank_size"] = float(np.mean([len(b.skills) for b in new_banks.values()]))
   return new_state, Update(
-    tasks, rollout, trained, credit, report, tuple(committed), metrics
+    tasks, rollout, trained, credit, report, (*begun, *committed), metrics
   )
 
 

@@ -230,10 +230,11 @@ class HouseholdAgent:
 
     Written down next to the observation, it need not be searched for in the review.
     """
+    told = {(slot, value) for _, slot, value in self._shown} | set(self._given.items())
     return [
       sentences.rule_note(slot, value)
       for slot, value in self.known.items()
-      if known.get(slot) != value and value not in self._trusted[slot]
+      if known.get(slot) != value and (slot, value) not in told
     ]
 
   def _verb(self, slot: str) -> str:

@@ -36,7 +36,7 @@ class HouseholdTeacher:
   known: tuple[float, ...] = (0.0, 0.5, 0.9, 1.0, 1.0)
   wrong: float = 0.2
   null: float = 0.15
-  heed: float = 0.5
+  heed: float = 0.6
 
   def skills(self, task: Task, seed: int) -> tuple[Skill, ...]:
     """The bank of one demonstration, in random order and with gaps in its ids."""
