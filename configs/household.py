@@ -16,7 +16,7 @@ from skilljax.config import parse_arg
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The resolved, locked config of one variant."""
-  variant = parse_arg(arg, debug=False, grpo=False, seed=0, updates=40)
+  variant = parse_arg(arg, debug=False, grpo=False, seed=0, updates=36)
   c = ml_collections.ConfigDict()
   c.seed = variant.seed
 
@@ -61,9 +61,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.cold_start.episodes = 8000
   c.cold_start.steps = 1200
   c.cold_start.drills = 4000
-  c.cold_start.drill_steps = 100
-  c.cold_start.drill_share = 0.3
-  c.cold_start.opening_steps = 140
+  c.cold_start.drill_steps = 90
+  c.cold_start.drill_share = 0.36
+  c.cold_start.opening_steps = 120
   c.cold_start.previous_token_heads = 2
   c.cold_start.vocab_size = 576
   c.cold_start.seed = variant.seed
