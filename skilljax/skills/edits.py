@@ -142,16 +142,15 @@ def _judge(
 def _by_title(bank: SkillBank, edit: Edit) -> Edit:
   """The edit with the id of its target, where it names the target by its title.
 
-  Titles are unique in a bank. Small models cite what they can look up by reading on,
-  and a title is that; large ones mix ids and titles up.
+  Edits keep titles unique; in an imported bank a title that stands twice names nothing.
+  Small models cite what they can look up by reading on, and a title is that; large ones
+  mix ids and titles up.
   """
   if edit.kind in ("propose", "keep") or bank.get(edit.skill_id) is not None:
     return edit
   name = fold(edit.skill_id)
-  for skill in bank.skills:
-    if fold(skill.title) == name:
-      return dataclasses.replace(edit, skill_id=skill.skill_id)
-  return edit
+  named = [skill.skill_id for skill in bank.skills if fold(skill.title) == name]
+  return dataclasses.replace(edit, skill_id=named[0]) if len(named) == 1 else edit
 
 
 def _texts(edit: Edit, limits: EditLimits) -> dict[str, int]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skilljax.skills.bank import SkillBank
+from skilljax.skills.bank import SkillBank, from_skills
 from skilljax.skills.edits import (
   ACCEPTED,
   REJECTED,
@@ -76,6 +76,13 @@ def test_a_title_names_its_skill(bank, kind):
   assert by_title.accepted
   assert by_title.bank == by_id.bank
   assert by_title.edit.skill_id == target.skill_id
+
+
+def test_a_title_that_stands_twice_names_nothing():
+  twins = from_skills(
+    Skill(f"s{number}", "heat", "Twin", f"Rule {number}.", "hot") for number in (1, 2)
+  )
+  assert judge(twins, Edit("retire", skill_id="Twin")).status == "not_found"
 
 
 def test_an_id_comes_before_a_title(bank):

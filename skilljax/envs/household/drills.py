@@ -104,15 +104,18 @@ def refusal(rng: random.Random) -> Piece:
   """An appliance that asks for something first: the note, and what to do about it."""
   slot = rng.choice(list(rules.TOOLS))
   value = rng.choice([v for v in rules.slot_values(slot) if v.first in OBSTACLES])
-  tool = f"{value.tool} 1"
-  said = OBSTACLES[value.first].format(tool=tool)
-  if slot == "look":
-    said = {"on": "The switch 1 is off.", "close": "The curtain 1 is open."}[value.first]
   note, action = sentences.rule_note(slot, value), preparation(slot, *value)
-  return f"\n\n{said}<think>note", (
+  return f"\n\n{obstacle(slot, value)}<think>note", (
     f"{note.removeprefix('note')}, first {action.split()[0]}</think>"
     f"<action>{action}</action>"
   )
+
+
+def obstacle(slot: str, method: rules.Method) -> str:
+  """What the world says when a precondition is not met."""
+  fixture = {"on": "switch", "close": "curtain"}.get(method.first)
+  tool = fixture if slot == "look" else method.tool
+  return OBSTACLES[method.first].format(tool=f"{tool} 1")
 
 
 def report(rng: random.Random) -> Piece:

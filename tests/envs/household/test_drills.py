@@ -5,7 +5,14 @@ import re
 
 import pytest
 
-from skilljax.envs.household import drills, rules, sentences, tasks
+from skilljax.envs.household import (
+  HouseholdEnv,
+  HouseholdSource,
+  drills,
+  rules,
+  sentences,
+  tasks,
+)
 
 SEEDS = pytest.mark.parametrize("seed", range(8))
 
@@ -78,6 +85,27 @@ def test_refusals_are_noted_and_met():
     assert rest == f"first {action.split()[0]}</think><action>{action}</action>"
     firsts.add(method.first)
   assert firsts == {"on", "close", "empty"}
+
+
+def test_refusals_are_the_worlds_own_words():
+  source, env, met = HouseholdSource(), HouseholdEnv(), set()
+  for index in range(60):
+    estate = rules.draw_estate(index)
+    for position in range(6):
+      task = source.task(index, position)
+      slot = "look" if task.family == "look_in_light" else task.family
+      method = estate.as_dict().get(slot)
+      if slot not in rules.TOOLS or method.first not in drills.OBSTACLES:
+        continue
+      plan = tasks.oracle_plan(estate, tasks.task_spec(estate, position, task.seed))
+      ready = tasks.preparation(slot, *method)
+      env.reset(task)
+      for command in plan[: plan.index(ready)]:
+        env.step(command)
+      said = env.step(plan[plan.index(ready) + 1]).text
+      assert said == drills.obstacle(slot, method)
+      met.add((slot, method.first))
+  assert len(met) >= 8
 
 
 def test_reports_say_what_their_note_says():
