@@ -90,8 +90,8 @@ def sample_texts(
   for index, task in enumerate(tasks):
     agent = teacher.agent(task, seed + index)
     answer = env.reset(task)
-    skills = teacher.skills(task, seed + index)
-    prompt = style.task_prompt(answer, style.render_skills(skills))
+    skills = style.render_skills(teacher.skills(task, seed + index))
+    prompt = style.task_prompt(answer, skills)
     while not answer.ended:
       reply = agent.reply(prompt)
       texts += [prompt, reply]

@@ -20,6 +20,16 @@ GAIN = 2.0  # query and key length; attention scores grow with its square
 PAIRS = 3  # fastest rotary pairs: narrow enough for one token, few enough not to recur
 
 
+def check_num(num: int, cfg: ModelConfig) -> None:
+  """Raises a ValueError unless a model has room for `num` such heads, 1 at least."""
+  most = cfg.num_heads // cfg.num_kv_heads
+  if not 1 <= num <= most:
+    raise ValueError(
+      f"previous_token_heads={num} must be in [1, {most}], the query heads of one key "
+      "head (config keys cold_start.previous_token_heads, model.num_kv_heads)"
+    )
+
+
 def previous_token_heads(params: Params, cfg: ModelConfig, num: int = 1) -> Params:
   """Makes head n of layer 0 attend n + 1 tokens back; everything else stays random.
 
@@ -38,12 +48,7 @@ def previous_token_heads(params: Params, cfg: ModelConfig, num: int = 1) -> Para
   Raises:
     ValueError: `num` is out of range.
   """
-  most = cfg.num_heads // cfg.num_kv_heads
-  if not 1 <= num <= most:
-    raise ValueError(
-      f"previous_token_heads={num} must be in [1, {most}], the query heads of one key "
-      "head (config keys cold_start.previous_token_heads, model.num_kv_heads)"
-    )
+  check_num(num, cfg)
   frequencies = rope_frequencies(cfg)
   pairs = np.arange(cfg.head_dim // 2) < PAIRS
   embed = params["embed"].at[:, 0].set(BASE)

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from skilljax.envs.base import Teacher
 from skilljax.rollout.commit import Committed
 from skilljax.skills.bank import SkillBank
-from skilljax.skills.edits import EditLimits, apply_edit
-from skilljax.types import Edit, Provenance, Task
+from skilljax.skills.edits import EditLimits, apply_edit, proposal
+from skilljax.types import Provenance, Task
 
 SCALE = 2**32
 
@@ -60,14 +60,7 @@ def _taught(
   """The teacher's skills for the scope of a task, proposed one by one."""
   bank, history = SkillBank(), []
   for skill in teacher.skills(task, seed):
-    edit = Edit(
-      kind="propose",
-      category=skill.category,
-      title=skill.title,
-      principle=skill.principle,
-      when_to_apply=skill.when_to_apply,
-      reason="teacher",
-    )
+    edit = proposal(skill, reason="teacher")
     provenance = Provenance(origin="teacher", task=task.key, parent=bank.version)
     outcome = apply_edit(
       bank, edit, categories=(skill.category,), limits=limits, provenance=provenance

@@ -16,7 +16,7 @@ from skilljax.rollout.commit import Proposal
 from skilljax.rollout.probes import Candidate, Evidence
 from skilljax.rollout.runner import Rollout
 from skilljax.skills.bank import GENERAL, SkillBank
-from skilljax.skills.edits import EditLimits, apply_edit
+from skilljax.skills.edits import EditLimits, apply_edit, proposal
 from skilljax.types import Edit, Provenance, Task, Trajectory
 
 CHANGES = ("added", "updated", "retired")
@@ -120,14 +120,7 @@ def null_candidate(
 ) -> Candidate:
   """The bank plus one piece of content-free advice."""
   skill = teacher.null_skill(task, index)
-  edit = Edit(
-    kind="propose",
-    category=skill.category,
-    title=skill.title,
-    principle=skill.principle,
-    when_to_apply=skill.when_to_apply,
-    reason="null",
-  )
+  edit = proposal(skill, reason="null")
   # A full bank must not make its nulls trivially zero: they price noise, nothing else.
   roomy = dataclasses.replace(
     limits,

@@ -21,7 +21,7 @@ from skilljax.engine.scripted import ScriptedEngine
 from skilljax.envs import base as envs
 from skilljax.learner import Learner
 from skilljax.metrics import MetricWriter, Progress
-from skilljax.models.head_start import previous_token_heads
+from skilljax.models.head_start import check_num, previous_token_heads
 from skilljax.models.hf_io import save_checkpoint
 from skilljax.models.transformer import init_params
 from skilljax.types import Task
@@ -58,6 +58,11 @@ def check(settings: assembly.Settings) -> None:
     if settings.__dict__[name] is None:
       raise ConfigError(f"config section {name!r} is missing; a cold start needs it")
   assembly.check_shapes(settings.sft, settings.engine, "sft")
+  if settings.cold_start.previous_token_heads:
+    try:
+      check_num(settings.cold_start.previous_token_heads, settings.model)
+    except ValueError as error:
+      raise ConfigError(str(error)) from error
   if settings.model.vocab_size < settings.cold_start.vocab_size:
     raise ConfigError(
       f"model.vocab_size={settings.model.vocab_size} must be >= "
@@ -126,16 +131,18 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
     demonstrations.load(folder), settings.cold_start.seed
   )
   steps = settings.cold_start.steps
+  cold = settings.cold_start
+  num_exercises = cold.drills if cold.drill_share else 0
   drills, exercises = (
     cold_start.make_drills(
-      settings.cold_start.drills,
+      num,
       teacher=envs.make_teacher(settings.env_name, settings.env),
       style=settings.style,
       chat=assembly.CHATS[settings.chat](tokenizer),
       tokenizer=tokenizer,
       reading_only=reading_only,
     )
-    for reading_only in (True, False)
+    for reading_only, num in ((True, cold.drills), (False, num_exercises))
   )
   writer = MetricWriter(folder)
   with Progress("cold start", total=steps) as progress:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from skilljax.skills import guard
 from skilljax.skills.bank import SkillBank, fold, structural_fault
-from skilljax.types import Edit, Provenance
+from skilljax.types import Edit, Provenance, Skill
 
 ACCEPTED = ("added", "updated", "kept", "retired")
 REJECTED = (
@@ -77,6 +77,18 @@ class EditOutcome:
   def accepted(self) -> bool:
     """True when the edit was valid; 'kept' counts."""
     return self.status in ACCEPTED
+
+
+def proposal(skill: Skill, *, reason: str) -> Edit:
+  """The edit that adds a skill which exists already, a teacher's for example."""
+  return Edit(
+    kind="propose",
+    category=skill.category,
+    title=skill.title,
+    principle=skill.principle,
+    when_to_apply=skill.when_to_apply,
+    reason=reason,
+  )
 
 
 def check_edit(

@@ -95,6 +95,8 @@ class HouseholdAgent:
       self._own_slot = _SLOT_OF_STATE.get(goal["state"] or "", "lock")
     self._needed = 2 if "two" in goal.group().split() else 1
     self._shown = sentences.find_rules(head)
+    self._told = {(slot, value) for _, slot, value in self._shown}
+    self._told.update(self._given.items())
     self._start_beliefs(room)
 
   def _start_beliefs(self, room: set[str]) -> None:
@@ -230,11 +232,10 @@ class HouseholdAgent:
 
     Written down next to the observation, it need not be searched for in the review.
     """
-    told = {(slot, value) for _, slot, value in self._shown} | set(self._given.items())
     return [
       sentences.rule_note(slot, value)
       for slot, value in self.known.items()
-      if known.get(slot) != value and (slot, value) not in told
+      if known.get(slot) != value and (slot, value) not in self._told
     ]
 
   def _verb(self, slot: str) -> str:

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 
 from skilljax.envs.household import review, rules, sentences
 from skilljax.envs.household.agent import GOAL_MARK
-from skilljax.envs.household.tasks import preparation, task_spec
+from skilljax.envs.household.tasks import (
+  OBSTACLES,
+  obstacle,
+  preparation,
+  task_spec,
+)
 from skilljax.types import Skill
 
-OBSTACLES = {
-  "on": "The {tool} is off.",
-  "close": "The {tool} is open.",
-  "empty": "The {tool} holds a tray 1.",
-}
 Piece = tuple[str, str]  # given, recalled
 
 # Together about as long as an episode.
@@ -105,17 +105,10 @@ def refusal(rng: random.Random) -> Piece:
   slot = rng.choice(list(rules.TOOLS))
   value = rng.choice([v for v in rules.slot_values(slot) if v.first in OBSTACLES])
   note, action = sentences.rule_note(slot, value), preparation(slot, *value)
-  return f"\n\n{obstacle(slot, value)}<think>note", (
+  return f"\n\n{obstacle(slot, *value)}<think>note", (
     f"{note.removeprefix('note')}, first {action.split()[0]}</think>"
     f"<action>{action}</action>"
   )
-
-
-def obstacle(slot: str, method: rules.Method) -> str:
-  """What the world says when a precondition is not met."""
-  fixture = {"on": "switch", "close": "curtain"}.get(method.first)
-  tool = fixture if slot == "look" else method.tool
-  return OBSTACLES[method.first].format(tool=f"{tool} 1")
 
 
 def report(rng: random.Random) -> Piece:

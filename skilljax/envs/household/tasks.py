@@ -13,6 +13,7 @@ from skilljax.types import Task
 
 FAMILIES = ("pick_and_place", "pick_two", "look_in_light", "heat", "cool", "clean")
 OBJECTS_PER_KIND = 2
+OBSTACLES = {"on": "is off", "close": "is open", "empty": "holds a tray 1"}
 _KINDS_OF = {
   "pick_and_place": tuple(rules.KINDS),
   "pick_two": tuple(rules.KINDS),
@@ -142,6 +143,12 @@ def preparation(slot: str, tool: str, first: str) -> str:
     "close": f"close {tool} 1",
     "empty": f"take tray 1 from {tool} 1",
   }[first]
+
+
+def obstacle(slot: str, tool: str, first: str) -> str:
+  """What the world says where the precondition 'on', 'close' or 'empty' is not met."""
+  thing = {"on": "switch", "close": "curtain"}[first] if slot == "look" else tool
+  return f"The {thing} 1 {OBSTACLES[first]}."
 
 
 def parse_name(task: Task) -> tuple[int, int]:

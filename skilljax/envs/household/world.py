@@ -13,7 +13,6 @@ from skilljax.types import Observation, Task
 NOTHING = "Nothing happens."
 MAX_HELD = 2
 _DONE = {"heat": "hot", "cool": "cool", "clean": "clean"}
-_VIOLATION = {"on": "is off", "close": "is open", "empty": "holds a tray 1"}
 
 
 def things_of(spec: tasks.TaskSpec) -> tuple[str, ...]:
@@ -100,7 +99,7 @@ class HouseholdEnv:
     self._blocked = {
       f"{method.tool} 1": method.first
       for slot, method in self._rules.items()
-      if slot in rules.TOOLS and method.first in _VIOLATION
+      if slot in rules.TOOLS and method.first in tasks.OBSTACLES
     }
 
   def step(self, action: str) -> Observation:
@@ -226,11 +225,8 @@ class HouseholdEnv:
     if tool != f"{method.tool} 1":
       return f"The {tool} is broken."
     first = self._blocked.get(tool)
-    if first is None:
-      return ""
-    if tool[:-2] in rules.TOOLS["look"]:
-      return {"on": "The switch 1 is off.", "close": "The curtain 1 is open."}[first]
-    return f"The {tool} {_VIOLATION[first]}."
+    slot = rules.TOOL_SLOT[method.tool]
+    return "" if first is None else tasks.obstacle(slot, method.tool, first)
 
   def _treat(self, words: list[str]) -> str:
     verb = words[0]

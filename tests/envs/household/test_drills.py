@@ -95,7 +95,7 @@ def test_refusals_are_the_worlds_own_words():
       task = source.task(index, position)
       slot = "look" if task.family == "look_in_light" else task.family
       method = estate.as_dict().get(slot)
-      if slot not in rules.TOOLS or method.first not in drills.OBSTACLES:
+      if slot not in rules.TOOLS or method.first not in tasks.OBSTACLES:
         continue
       plan = tasks.oracle_plan(estate, tasks.task_spec(estate, position, task.seed))
       ready = tasks.preparation(slot, *method)
@@ -103,7 +103,7 @@ def test_refusals_are_the_worlds_own_words():
       for command in plan[: plan.index(ready)]:
         env.step(command)
       said = env.step(plan[plan.index(ready) + 1]).text
-      assert said == drills.obstacle(slot, method)
+      assert said == tasks.obstacle(slot, *method)
       met.add((slot, method.first))
   assert len(met) >= 8
 
