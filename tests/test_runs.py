@@ -162,6 +162,15 @@ def test_an_unknown_key_names_its_neighbour(root):
     settings_of(HOUSEHOLD, root, {"loss.clip_eps_hihg": 0.3})
 
 
+@pytest.mark.parametrize("num", [-1, 3])
+def test_a_head_start_without_room_stops_before_anything_is_made(root, tmp_path, num):
+  key = "cold_start.previous_token_heads"
+  settings = settings_of(HOUSEHOLD, root, {key: num})
+  with pytest.raises(config.ConfigError, match=rf"{num} must be in .*{key}"):
+    cold_start.run(settings, tmp_path / "cold")
+  assert not (tmp_path / "cold").exists()
+
+
 def test_a_model_that_cannot_fit_stops_before_it_compiles(root, cold_policy, tmp_path):
   settings = settings_of(HOUSEHOLD, root, {"learner.rows_per_batch": 1_000_000})
   with pytest.raises(config.ConfigError, match=r"learner\.rows_per_batch"):
