@@ -7,6 +7,7 @@ Must not know about: rewards, probes, the RL loop.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -26,6 +27,7 @@ from skilljax.skills import bank as bank_lib
 from skilljax.types import Role, Task, Trajectory
 
 CHUNK = 512  # episodes per plan: bounds memory, changes nothing else
+MASTERY_WINDOW = 10  # steps over which the loss of a stage is averaged
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,14 +37,18 @@ class ColdStartSettings:
   Attributes:
     episodes: demonstrations to play.
     steps: optimiser steps of supervised fine-tuning.
-    drill_steps: how many of them, at the start, see only reading exercises, where a
-      small model learns to look a skill up.
-    opening_steps: how many, after those, see only prompts and first responses.
+    drill_steps: how many of them at most, at the start, see only reading exercises,
+      where a small model learns to look a skill up.
+    exercise_steps: how many at most, after those, see only exercises of all kinds.
+    mastery: each of these two stages ends as soon as its loss, in nats a token and over
+      `MASTERY_WINDOW` steps, is below this; 0 = never.
+    opening_steps: how many, after those, see prompts and first responses.
     drills: exercises to make, of reading and of all kinds.
-    drill_share: share of exercises of all kinds, in tokens, in what is seen after
-      `drill_steps`.
+    drill_share: share of exercises of all kinds, in tokens, in what is seen from the
+      openings on.
     previous_token_heads: start from weights where that many heads read the tokens just
       before (`models/head_start.py`).
+    induction_head: and where one head looks up what followed the present token before.
     tokenizer_episodes: episodes whose text trains the tokenizer.
     vocab_size: of that tokenizer.
     seed: of tasks, skills and batches.
@@ -51,10 +57,13 @@ class ColdStartSettings:
   episodes: int
   steps: int
   drill_steps: int = 0
+  exercise_steps: int = 0
+  mastery: float = 0.0
   opening_steps: int = 0
   drills: int = 0
   drill_share: float = 0.0
   previous_token_heads: int = 0
+  induction_head: bool = False
   tokenizer_episodes: int = 400
   vocab_size: int = 768
   seed: int = 0
@@ -70,10 +79,24 @@ class ColdStartSettings:
         f"drill_steps={self.drill_steps} and drills={self.drills} must both be 0 or both "
         "be positive (config keys cold_start.*)"
       )
+    if self.mastery < 0:
+      raise ValueError(
+        f"mastery={self.mastery} must be >= 0 nats (config key cold_start.mastery)"
+      )
+    if self.exercise_steps and not self.drills:
+      raise ValueError(
+        f"exercise_steps={self.exercise_steps} must be 0 without drills "
+        "(config key cold_start.exercise_steps)"
+      )
     if not 0.0 <= self.drill_share < 1.0 or (self.drill_share and not self.drills):
       raise ValueError(
         f"drill_share={self.drill_share} must be in [0, 1), and 0 without drills "
         "(config key cold_start.drill_share)"
+      )
+    if self.induction_head and not self.previous_token_heads:
+      raise ValueError(
+        "induction_head=True needs previous_token_heads >= 1, whose output it reads "
+        "(config keys cold_start.*)"
       )
 
 
@@ -100,6 +123,19 @@ def sample_texts(
     prompt = style.review_prompt(task, answer.text, answer.success)
     texts += [prompt, agent.reply(prompt)]
   return texts
+
+
+def drill_texts(num: int, *, teacher: Teacher, style: PromptStyle) -> list[str]:
+  """Texts of `num` exercises of each sort; no text where the teacher has none."""
+  drawn = [
+    teacher.drill(seed, reading_only=reading_only)
+    for seed in range(num)
+    for reading_only in (True, False)
+  ]
+  return [
+    style.render_skills(skills) + "".join(given + recalled for given, recalled in pieces)
+    for skills, pieces in drawn
+  ]
 
 
 def demonstrate(
@@ -214,6 +250,8 @@ def fine_tune(
   learner: Learner,
   steps: int,
   drill_steps: int = 0,
+  exercise_steps: int = 0,
+  mastery: float = 0.0,
   opening_steps: int = 0,
   drills: Sequence[Example] = (),
   exercises: Sequence[Example] = (),
@@ -230,33 +268,54 @@ def fine_tune(
     examples: demonstrations.
     learner: optimiser and shapes; its `decay_steps` should equal `steps`.
     steps: optimiser steps.
-    drill_steps: how many of them, first, see drills only.
-    opening_steps: how many, after those, see openings only.
+    drill_steps: how many of them at most, first, see drills only.
+    exercise_steps: how many at most, after those, see exercises only.
+    mastery: loss below which these two stages end early; 0 = never.
+    opening_steps: how many, after those, see openings in place of demonstrations.
     drills: from `make_drills`, reading only.
     exercises: from `make_drills`, of all kinds.
-    drill_share: share of exercises in the tokens after `drill_steps`, in [0, 1).
+    drill_share: share of exercises in the tokens from the openings on, in [0, 1).
     seed: of the order of examples.
     on_step: called after each step with (step, metrics).
   """
   state, step = learner.init(params), 0
   openings = [e.opening() for e in examples] if opening_steps else []
   stages = (
-    (drills, 0.0, drill_steps),
-    (openings, drill_share, drill_steps + opening_steps),
-    (examples, drill_share, steps),
+    (drills, 0.0, drill_steps, mastery),
+    (exercises, 0.0, exercise_steps, mastery),
+    (openings, drill_share, opening_steps, 0.0),
+    (examples, drill_share, steps, 0.0),
   )
-  for data, share, end in stages:
-    epoch = 0
-    while step < end:
-      mixed = _mix(data, exercises, share, (seed, epoch, end))
-      for batch, num in _epoch(mixed, learner, (seed, epoch)):
-        state, metrics = learner.imitate(state, batch, num_sequences=num)
-        step += 1
-        on_step(step, metrics)
-        if step == end:
-          break
-      epoch += 1
+  for number, (data, share, most, goal) in enumerate(stages):
+    end, losses = min(step + most, steps), []
+    batches = _epochs(data, exercises, share, learner, (seed, number)) if most else ()
+    for batch, num in batches:
+      if step == end or _mean_of_last(losses) < goal:
+        break
+      state, metrics = learner.imitate(state, batch, num_sequences=num)
+      step += 1
+      losses.append(metrics["nll"])
+      on_step(step, metrics)
   return jax.block_until_ready(state.params)
+
+
+def _mean_of_last(losses: Sequence[float]) -> float:
+  """Over `MASTERY_WINDOW` losses; inf before there are so many."""
+  full = len(losses) >= MASTERY_WINDOW
+  return float(np.mean(losses[-MASTERY_WINDOW:])) if full else float("inf")
+
+
+def _epochs(
+  examples: Sequence[Example],
+  exercises: Sequence[Example],
+  share: float,
+  learner: Learner,
+  seed: tuple[int, int],
+):
+  """Yields micro-batches for ever, every epoch with other exercises among them."""
+  for epoch in itertools.count():
+    mixed = _mix(examples, exercises, share, (*seed, epoch))
+    yield from _epoch(mixed, learner, (*seed, epoch))
 
 
 def _mix(
@@ -275,7 +334,7 @@ def _mix(
   return [*examples, *(exercises[int(i)] for i in chosen)]
 
 
-def _epoch(examples: Sequence[Example], learner: Learner, seed: tuple[int, int]):
+def _epoch(examples: Sequence[Example], learner: Learner, seed: tuple[int, ...]):
   """Yields single micro-batches of one epoch.
 
   Examples are shuffled, cut into blocks, and each block is packed on its own, so that

@@ -132,7 +132,7 @@ def learner():
   return Learner(MODEL, LEARNER, LossSettings())
 
 
-def fine_tune(learner, examples, steps, *, seed=0, opening_steps=0):
+def fine_tune(learner, examples, steps, *, seed=0, **stages):
   history = []
   params = init_params(jax.random.key(0), MODEL)
   kept = jax.tree.map(np.array, params)
@@ -144,7 +144,7 @@ def fine_tune(learner, examples, steps, *, seed=0, opening_steps=0):
       learner=learner,
       steps=steps,
       seed=seed,
-      opening_steps=opening_steps,
+      **stages,
       on_step=lambda step, metrics: history.append((step, metrics["nll"])),
     )
   jax.tree.map(np.testing.assert_array_equal, kept, params)  # not donated, not changed
@@ -181,7 +181,7 @@ def test_fine_tuning_learns(learner, examples):
   assert fine_tune(learner, examples, 2, seed=1)[1] != history[:2]
 
 
-def test_openings_come_first(learner, examples):
+def test_stages_come_in_order(learner, examples):
   seen = []
 
   class Spy:
@@ -192,13 +192,45 @@ def test_openings_come_first(learner, examples):
       seen.append(batch)
       return learner.imitate(state, batch, num_sequences=num_sequences)
 
-  fine_tune(Spy(), examples, 4, opening_steps=2)
-  assert len(seen) == 4
-  openings = {tuple(e.opening().tokens.tolist()) for e in examples}
-  whole = {tuple(e.tokens.tolist()) for e in examples}
-  for batch, expected in zip(seen, [openings, openings, whole, whole], strict=True):
+  reading, exercises = (
+    cold_start.make_drills(
+      3,
+      reading_only=reading_only,
+      teacher=TEACHER,
+      style=prompts.COMPACT,
+      chat=make_runner(capacity=1).chat,
+      tokenizer=tokenizer(),
+    )
+    for reading_only in (True, False)
+  )
+  stages = {"drill_steps": 1, "exercise_steps": 2, "opening_steps": 1}
+  fine_tune(Spy(), examples, 6, drills=reading, exercises=exercises, **stages)
+  openings = [e.opening() for e in examples]
+  order = [reading, exercises, exercises, openings, examples, examples]
+  for batch, data in zip(seen, order, strict=True):
+    expected = {tuple(e.tokens.tolist()) for e in data}
     for index in set(batch.sequence_id.ravel().tolist()) - {-1}:
       assert tuple(batch.tokens[batch.sequence_id == index].tolist()) in expected
+
+
+@pytest.mark.parametrize(("mastery", "steps"), [(0.2, 10), (0.1, 30), (0.0, 30)])
+def test_a_mastered_stage_ends_early(learner, examples, mastery, steps):
+  first, *rest = examples
+  drills = 0
+
+  class Mastered:
+    settings = learner.settings
+    init = staticmethod(learner.init)
+
+    def imitate(self, state, batch, *, num_sequences):
+      nonlocal drills
+      drills += first.tokens.tolist() == batch.tokens[batch.sequence_id == 0].tolist()
+      return state, {"nll": 0.15}
+
+  stages = {"drills": [first], "drill_steps": 30, "mastery": mastery}
+  _, history = fine_tune(Mastered(), rest, 40, **stages)
+  assert drills == steps  # at least as many as the window, at most as asked for
+  assert len(history) == 40  # what is saved goes to the next stage
 
 
 def test_an_epoch_holds_every_example_once(learner, examples):
@@ -251,6 +283,23 @@ def test_drill_share_is_checked(share, drills):
     cold_start.ColdStartSettings(
       episodes=1, steps=1, drills=drills, drill_steps=drills, drill_share=share
     )
+
+
+def test_exercise_steps_need_drills():
+  with pytest.raises(ValueError, match=r"exercise_steps=3.*cold_start\.exercise_steps"):
+    cold_start.ColdStartSettings(episodes=1, steps=9, exercise_steps=3)
+
+
+def test_an_induction_head_needs_the_head_before_it():
+  with pytest.raises(ValueError, match=r"previous_token_heads >= 1"):
+    cold_start.ColdStartSettings(episodes=1, steps=1, induction_head=True)
+
+
+def test_drill_texts_hold_what_is_given_and_recalled():
+  texts = cold_start.drill_texts(2, teacher=TEACHER, style=prompts.COMPACT)
+  assert len(texts) == 4
+  _, pieces = TEACHER.drill(0, reading_only=True)
+  assert texts[0].endswith("".join(given + recalled for given, recalled in pieces))
 
 
 def test_drills_train_only_what_is_recalled():

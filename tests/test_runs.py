@@ -171,6 +171,13 @@ def test_a_head_start_without_room_stops_before_anything_is_made(root, tmp_path,
   assert not (tmp_path / "cold").exists()
 
 
+def test_an_induction_head_without_a_second_layer_stops_early(root, tmp_path):
+  settings = settings_of(HOUSEHOLD, root, {"model.num_layers": 1})
+  with pytest.raises(config.ConfigError, match=r"num_layers=1.*model\.num_layers"):
+    cold_start.run(settings, tmp_path / "cold")
+  assert not (tmp_path / "cold").exists()
+
+
 def test_a_model_that_cannot_fit_stops_before_it_compiles(root, cold_policy, tmp_path):
   settings = settings_of(HOUSEHOLD, root, {"learner.rows_per_batch": 1_000_000})
   with pytest.raises(config.ConfigError, match=r"learner\.rows_per_batch"):

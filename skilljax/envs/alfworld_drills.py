@@ -14,7 +14,7 @@ from skilljax.types import Skill
 
 Piece = tuple[str, str]  # given, recalled
 
-LOOK_UPS, GOALS, VIEWS = 12, 6, 8
+LOOK_UPS, THINGS, GOALS, VIEWS = 12, 10, 6, 8
 _PLACES = tuple(sorted({place for noun in NOUNS for place in likely_places(noun)}))
 _GOALS = (
   "put a {noun} in {place}.",
@@ -48,10 +48,11 @@ def drill(
   if reading_only:
     pieces = [
       *look_ups(places, rng),
+      *numbered(rng),
       *(piece for _ in range(GOALS) for piece in read_goal(places, rng)),
     ]
   else:
-    pieces = [view(rng) for _ in range(VIEWS)]
+    pieces = [*walk(rng)]
   return skills, tuple(pieces)
 
 
@@ -75,21 +76,40 @@ def read_goal(places: dict[str, str], rng: random.Random) -> Iterator[Piece]:
     yield f", {noun} in", f" {target}"
 
 
-def view(rng: random.Random) -> Piece:
-  """What a place holds: whether the object looked for is here, and if so, which."""
-  place = f"{rng.choice(_PLACES)} {rng.randint(1, 4)}"
-  things = [
-    f"{noun} {rng.randint(1, 3)}" for noun in rng.sample(NOUNS, rng.randint(1, 6))
-  ]
-  listed = ", a ".join(things[:-1]) + (", and a " if things[1:] else "") + things[-1]
-  seen = f"\n\nYou arrive at {place}. On the {place}, you see a {listed}."
-  if rng.random() < 0.5:
-    thing = rng.choice(things)
-    noun = thing.split()[0]
-    action = f"take {thing} from {place}"
-    return f"{seen}<think>find {noun}", (
-      f" {thing.split()[1]}</think><action>{action}</action>"
-    )
-  nouns = {thing.split()[0] for thing in things}
-  noun = rng.choice([other for other in NOUNS if other not in nouns])
-  return f"{seen}<think>find {noun}", " not here"
+def numbered(rng: random.Random) -> Iterator[Piece]:
+  """Things and their numbers, each asked for by its noun: ', find mug' -> ' 3'."""
+  held = {noun: rng.randint(1, 9) for noun in rng.sample(NOUNS, THINGS)}
+  lead = f"\n\nYou see a {_listed(held)}.<think>"
+  for noun in rng.sample(list(held), THINGS):
+    yield f"{lead}find {noun}", f" {held[noun]}"
+    lead = ", "
+
+
+def walk(rng: random.Random) -> Iterator[Piece]:
+  """What some places hold: whether the object looked for is here, and if so, which.
+
+  As in an episode, an object is looked for until it is seen: one that was seen before is
+  here.
+  """
+  unseen = set(NOUNS)
+  for _ in range(VIEWS):
+    place = f"{rng.choice(_PLACES)} {rng.randint(1, 4)}"
+    held = {noun: rng.randint(1, 4) for noun in rng.sample(NOUNS, rng.randint(1, 6))}
+    unseen -= set(held)
+    seen = f"\n\nYou arrive at {place}. On the {place}, you see a {_listed(held)}."
+    if rng.random() < 0.5:
+      noun = rng.choice(list(held))
+      thing = f"{noun} {held[noun]}"
+      action = f"take {thing} from {place}"
+      yield (
+        f"{seen}<think>find {noun}",
+        (f" {held[noun]}</think><action>{action}</action>"),
+      )
+    else:
+      yield f"{seen}<think>find {rng.choice(sorted(unseen))}", " not here"
+
+
+def _listed(held: dict[str, int]) -> str:
+  """As the engine lists things, after the first article."""
+  things = [f"{noun} {number}" for noun, number in held.items()]
+  return ", a ".join(things[:-1]) + (", and a " if things[1:] else "") + things[-1]

@@ -1,13 +1,14 @@
-"""A head start for small models from scratch: heads that read the tokens just before.
+"""A head start for small models from scratch: heads that look a token up.
 
 Purpose: in-context look-up ("which value follows this key in the prompt?") needs two
 heads in a row, one that copies each token's predecessor and one that matches it (Olsson
 et al. 2022, arXiv:2209.11895). Training finds neither before the other exists, so loss
-stays at chance for a long and random time. Here the first of the two is set by hand; one
-more, for the token before that, does the same for values of several tokens.
+stays at chance for a long and random time. Here both are set by hand; one more, for the
+token before the last, does the same for values of several tokens.
 Must not know about: data, training.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -18,6 +19,8 @@ from skilljax.models.params import Params
 BASE = 0.1  # first channel of every embedding: about a fifth of its energy
 GAIN = 2.0  # query and key length; attention scores grow with its square
 PAIRS = 3  # fastest rotary pairs: narrow enough for one token, few enough not to recur
+MATCH_GAIN = 1.5  # the same for the head that matches
+WRITE, COPY = 3.0, 2.0  # what the two heads write, relative to embeddings
 
 
 def check_num(num: int, cfg: ModelConfig) -> None:
@@ -71,3 +74,63 @@ def previous_token_heads(params: Params, cfg: ModelConfig, num: int = 1) -> Para
     layers["wq"] = layers["wq"].at[0, 0, n].set(length * turned(-1 - n))
   layers["wk"] = layers["wk"].at[0, 0, 0].set(length * turned(0))
   return {**params, "embed": embed, "layers": layers}
+
+
+def induction_head(key: jax.Array, params: Params, cfg: ModelConfig) -> Params:
+  """Makes head 0 of layer 1 attend to what followed the present token before.
+
+  Head 0 of layer 0, which attends one token back (`previous_token_heads`), is made to
+  write its token into a random subspace. Head 0 of layer 1 matches that with its own
+  token, on the slower half of the rotary pairs, where scores reach a few hundred tokens
+  back and still prefer what is near. It writes the token that it finds into the residual
+  stream, from where training takes it to the output. Training may undo all of it.
+
+  Args:
+    key: of the random subspaces; consumed.
+    params: from `previous_token_heads`; not changed.
+    cfg: their model, of two layers or more.
+  Returns:
+    Parameters of the same tree; on a random sequence that repeats itself the head
+    prefers what followed the first time (tests/models/test_head_start.py).
+  Raises:
+    ValueError: the model has one layer.
+  """
+  check_induction(cfg)
+  own, previous, found = (_subspace(k, cfg) for k in jax.random.split(key, 3))
+  half = cfg.head_dim // 2
+  slow = (np.arange(cfg.head_dim) % half >= half // 2).astype(np.float32)
+  layers = dict(params["layers"])
+  length = 1.0  # only the direction counts
+  if cfg.qk_norm:
+    for name in ("q_norm", "k_norm"):
+      layers[name] = layers[name].at[1].set(MATCH_GAIN)
+  else:
+    length = MATCH_GAIN * np.sqrt(2.0)  # as half of the entries are 0
+  size = jnp.std(params["embed"][:, 1:])
+  matrices = {
+    ("wv", 0): own,
+    ("wo", 0): WRITE * size * previous.T,
+    ("wk", 1): length * previous * slow,
+    ("wq", 1): length * own * slow,
+    ("wv", 1): found,
+    ("wo", 1): COPY * size * found.T,
+  }
+  for (name, layer), matrix in matrices.items():
+    index = (layer, 0) if name == "wo" else (layer, slice(None), 0)
+    layers[name] = layers[name].at[index].set(matrix)
+  return {**params, "layers": layers}
+
+
+def check_induction(cfg: ModelConfig) -> None:
+  """Raises a ValueError unless a model has the second layer that such a head needs."""
+  if cfg.num_layers < 2:
+    raise ValueError(
+      f"induction_head=True needs a second layer, num_layers={cfg.num_layers} "
+      "(config keys cold_start.induction_head, model.num_layers)"
+    )
+
+
+def _subspace(key: jax.Array, cfg: ModelConfig) -> jax.Array:
+  """[D, H], orthonormal columns; 0 in the constant channel, which says nothing."""
+  basis, _ = jnp.linalg.qr(jax.random.normal(key, (cfg.d_model - 1, cfg.head_dim)))
+  return jnp.concatenate([jnp.zeros((1, cfg.head_dim)), basis])

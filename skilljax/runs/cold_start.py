@@ -19,9 +19,9 @@ from skilljax.data import demonstrations
 from skilljax.data.tokenizer import Tokenizer, train_tokenizer
 from skilljax.engine.scripted import ScriptedEngine
 from skilljax.envs import base as envs
-from skilljax.learner import Learner
+from skilljax.learner import Learner, Params
 from skilljax.metrics import MetricWriter, Progress
-from skilljax.models.head_start import check_num, previous_token_heads
+from skilljax.models import head_start
 from skilljax.models.hf_io import save_checkpoint
 from skilljax.models.transformer import init_params
 from skilljax.types import Task
@@ -58,11 +58,13 @@ def check(settings: assembly.Settings) -> None:
     if settings.__dict__[name] is None:
       raise ConfigError(f"config section {name!r} is missing; a cold start needs it")
   assembly.check_shapes(settings.sft, settings.engine, "sft")
-  if settings.cold_start.previous_token_heads:
-    try:
-      check_num(settings.cold_start.previous_token_heads, settings.model)
-    except ValueError as error:
-      raise ConfigError(str(error)) from error
+  try:
+    if settings.cold_start.previous_token_heads:
+      head_start.check_num(settings.cold_start.previous_token_heads, settings.model)
+    if settings.cold_start.induction_head:
+      head_start.check_induction(settings.model)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
   if settings.model.vocab_size < settings.cold_start.vocab_size:
     raise ConfigError(
       f"model.vocab_size={settings.model.vocab_size} must be >= "
@@ -85,6 +87,9 @@ def make_dataset(settings: assembly.Settings, folder: Path) -> Tokenizer:
     seed=cold.seed,
   )
   env.close()
+  if cold.drills:
+    num = min(cold.drills, cold.tokenizer_episodes)
+    texts += cold_start.drill_texts(num, teacher=teacher, style=style)
   tokenizer = train_tokenizer(texts, vocab_size=cold.vocab_size)
   with (
     assembly.make_pool(settings) as pool,
@@ -132,7 +137,7 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
   )
   steps = settings.cold_start.steps
   cold = settings.cold_start
-  num_exercises = cold.drills if cold.drill_share else 0
+  num_exercises = cold.drills if cold.drill_share or cold.exercise_steps else 0
   drills, exercises = (
     cold_start.make_drills(
       num,
@@ -155,17 +160,14 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
       writer.write(step, rows)
       progress.update(step, f"nll {metrics['nll']:.3f}")
 
-    params = init_params(jax.random.key(settings.seed), model)
-    if settings.cold_start.previous_token_heads:
-      params = previous_token_heads(
-        params, model, settings.cold_start.previous_token_heads
-      )
     params = cold_start.fine_tune(
-      params,
+      initial_params(settings),
       examples,
       learner=Learner(model, settings.sft, settings.loss),
       steps=steps,
       drill_steps=settings.cold_start.drill_steps,
+      exercise_steps=settings.cold_start.exercise_steps,
+      mastery=settings.cold_start.mastery,
       opening_steps=settings.cold_start.opening_steps,
       drills=drills,
       exercises=exercises,
@@ -176,6 +178,18 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
   writer.close()
   write_policy(folder / POLICY, model, params, tokenizer)
   (folder / "dataset.json").write_text(json.dumps({"examples": len(examples)}))
+
+
+def initial_params(settings: assembly.Settings) -> Params:
+  """Random parameters, with the head start that the config asks for."""
+  weights, heads = jax.random.split(jax.random.key(settings.seed))
+  cold, model = settings.cold_start, settings.model
+  params = init_params(weights, model)
+  if cold.previous_token_heads:
+    params = head_start.previous_token_heads(params, model, cold.previous_token_heads)
+  if cold.induction_head:
+    params = head_start.induction_head(heads, params, model)
+  return params
 
 
 def write_policy(folder: Path, model, params, tokenizer: Tokenizer) -> None:

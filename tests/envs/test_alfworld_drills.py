@@ -37,16 +37,28 @@ def test_goals_are_read_as_the_agents_read_them():
   assert len(families) == 6
 
 
-def test_views_tell_what_is_here_and_which():
-  rng, answers = random.Random(0), set()
-  for _ in range(80):
-    given, recalled = drills.view(rng)
-    things = dict(re.findall(r"\ba (\w+) (\d)", given))
-    place = re.search(r"arrive at (\w+ \d)\.", given)[1]
-    noun = re.search(r"find (\w+)$", given)[1]
-    assert noun in NOUNS
-    number = things.get(noun)
-    here = f" {number}</think><action>take {noun} {number} from {place}</action>"
-    assert recalled == (here if noun in things else " not here")
-    answers.add(noun in things)
+@SEEDS
+def test_things_are_told_by_their_numbers(seed):
+  pieces = list(drills.numbered(random.Random(seed)))
+  listed = dict(re.findall(r"\ba (\w+) (\d)", pieces[0][0]))
+  asked = {given.rpartition("find ")[2]: recalled for given, recalled in pieces}
+  assert asked == {noun: f" {number}" for noun, number in listed.items()}
+  assert len(asked) == drills.THINGS
+
+
+def test_walks_tell_what_is_here_and_which():
+  answers = set()
+  for seed in range(12):
+    seen = set()
+    for given, recalled in drills.walk(random.Random(seed)):
+      things = dict(re.findall(r"\ba (\w+) (\d)", given))
+      seen |= set(things)
+      place = re.search(r"arrive at (\w+ \d)\.", given)[1]
+      noun = re.search(r"find (\w+)$", given)[1]
+      assert noun in NOUNS
+      number = things.get(noun)
+      here = f" {number}</think><action>take {noun} {number} from {place}</action>"
+      assert recalled == (here if noun in things else " not here")
+      assert noun in things or noun not in seen
+      answers.add(noun in things)
   assert answers == {True, False}

@@ -1,4 +1,6 @@
-"""The hand-set previous-token head: it attends back by one, and harms nothing."""
+"""The hand-set heads: they attend to what they name, and harm nothing."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import pytest
 
 from skilljax.models import attention
 from skilljax.models.config import ModelConfig
-from skilljax.models.head_start import previous_token_heads
+from skilljax.models.head_start import induction_head, previous_token_heads
 from skilljax.models.params import init_params
 from skilljax.models.transformer import forward, logits
 
@@ -17,7 +19,7 @@ LENGTH = 200
 def model(qk_norm: bool) -> ModelConfig:
   return ModelConfig(
     vocab_size=97,
-    d_model=64,
+    d_model=128,
     num_layers=2,
     num_heads=4,
     num_kv_heads=2,
@@ -32,22 +34,30 @@ def unit(x):
   return x / jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True))
 
 
-def attention_of_head(params, cfg, tokens, head):
-  """[T, T] weights of one head of layer 0, computed apart from the model's own code."""
-  x = params["embed"][tokens]
+def attention_of_head(params, cfg, x, layer, head):
+  """([T, T] weights, [T, D] output) of one head, computed apart from the model's code.
+
+  Args:
+    x: [T, D], the residual stream before `layer`.
+  """
+  layers = jax.tree.map(lambda leaf: leaf[layer], params["layers"])
+  group = head // (cfg.num_heads // cfg.num_kv_heads)
   x = unit(x)
-  query = x @ params["layers"]["wq"][0, :, head]
-  key = x @ params["layers"]["wk"][0, :, 0]
+  query, key, value = (
+    x @ layers[name][:, number]
+    for name, number in (("wq", head), ("wk", group), ("wv", group))
+  )
   if cfg.qk_norm:
-    query = unit(query) * params["layers"]["q_norm"][:1]
-    key = unit(key) * params["layers"]["k_norm"][:1]
-  angles = attention.rope_angles(jnp.arange(len(tokens))[None], cfg)
+    query = unit(query) * layers["q_norm"][None]
+    key = unit(key) * layers["k_norm"][None]
+  angles = attention.rope_angles(jnp.arange(len(x))[None], cfg)
   query, key = (
     attention.rotate(part[None, :, None], *angles)[0, :, 0] for part in (query, key)
   )
   scores = query @ key.T / np.sqrt(cfg.head_dim)
-  causal = np.tril(np.ones((len(tokens), len(tokens)), bool))
-  return jax.nn.softmax(jnp.where(causal, scores, -jnp.inf), axis=-1)
+  causal = np.tril(np.ones((len(x), len(x)), bool))
+  weights = jax.nn.softmax(jnp.where(causal, scores, -jnp.inf), axis=-1)
+  return weights, weights @ value @ layers["wo"][head]
 
 
 @pytest.mark.parametrize("head", [0, 1])
@@ -56,8 +66,10 @@ def test_each_head_gives_its_token_most_of_its_attention(qk_norm, head):
   cfg = model(qk_norm)
   tokens = np.random.default_rng(0).integers(cfg.vocab_size, size=LENGTH)
   random = init_params(jax.random.key(0), cfg)
-  before = attention_of_head(random, cfg, tokens, head)
-  after = attention_of_head(previous_token_heads(random, cfg, 2), cfg, tokens, head)
+  before, after = (
+    attention_of_head(params, cfg, params["embed"][tokens], 0, head)[0]
+    for params in (random, previous_token_heads(random, cfg, 2))
+  )
   assert jnp.mean(jnp.diagonal(before, offset=-1 - head)) < 0.1
   assert jnp.mean(jnp.diagonal(after, offset=-1 - head)) > 0.7
 
@@ -100,3 +112,38 @@ def test_only_the_named_entries_change_and_the_input_is_kept():
   tokens = jnp.arange(12)[None]
   out = forward(changed, tokens, tokens, jnp.ones_like(tokens), cfg)
   assert np.isfinite(out).all()
+
+
+def attention_to_repeat(params, cfg, seed):
+  """Mean weight, in the second of two equal halves, on what followed in the first."""
+  half = np.random.default_rng(seed).permutation(cfg.vocab_size)[: LENGTH // 4]
+  x = params["embed"][np.concatenate([half, half])]
+  x += sum(attention_of_head(params, cfg, x, 0, n)[1] for n in range(cfg.num_heads))
+  weights, _ = attention_of_head(params, cfg, x, 1, 0)
+  return float(jnp.mean(jnp.diagonal(weights, offset=1 - len(half))[1:]))
+
+
+@pytest.mark.parametrize("qk_norm", [True, False])
+def test_an_induction_head_attends_to_what_followed_before(qk_norm):
+  cfg = model(qk_norm)
+  for seed in range(3):
+    params = previous_token_heads(init_params(jax.random.key(seed), cfg), cfg, 2)
+    copy = jax.tree.map(np.array, params)
+    started = induction_head(jax.random.key(100 + seed), params, cfg)
+    jax.tree.map(np.testing.assert_array_equal, params, copy)
+    assert attention_to_repeat(params, cfg, seed) < 0.1
+    assert attention_to_repeat(started, cfg, seed) > 0.5
+
+
+def test_an_induction_head_without_the_head_before_it_finds_nothing():
+  cfg = model(True)
+  params = init_params(jax.random.key(0), cfg)
+  alone = induction_head(jax.random.key(1), params, cfg)
+  assert attention_to_repeat(alone, cfg, 0) < 0.1
+
+
+def test_an_induction_head_needs_a_second_layer():
+  cfg = dataclasses.replace(model(True), num_layers=1)
+  params = init_params(jax.random.key(0), cfg)
+  with pytest.raises(ValueError, match=r"num_layers=1.*model\.num_layers"):
+    induction_head(jax.random.key(0), params, cfg)

@@ -21,8 +21,9 @@ from skilljax.types import Skill
 Piece = tuple[str, str]  # given, recalled
 
 # Together about as long as an episode.
-LOOK_UPS, GOALS = 12, 8
-VIEWS, REFUSALS, REPORTS = 10, 10, 4
+LOOK_UPS, THINGS, GOALS = 12, 8, 6
+WANTED, REFUSALS, REPORTS = 2, 10, 4
+NUMBERS = 6  # of things here: copying the right one cannot be guessed
 
 
 def drill(
@@ -49,6 +50,7 @@ def drill(
     goals = rng.sample(range(tasks_per_estate), GOALS)
     pieces = [
       *look_ups(known, rng),
+      *numbered(rng),
       *(piece for goal in goals for piece in read_goal(estate, goal, known)),
     ]
   elif kind == 1:
@@ -56,7 +58,7 @@ def drill(
   elif kind == 2:
     pieces = [report(rng) for _ in range(REPORTS)]
   else:  # the half of all: telling what is here is learned last
-    pieces = [piece for _ in range(VIEWS) for piece in view(rng)]
+    pieces = [*walk(rng)]
   return skills, tuple(pieces)
 
 
@@ -66,6 +68,18 @@ def look_ups(known: dict[str, rules.Value], rng: random.Random) -> Iterator[Piec
   for slot in rng.choices(list(known), k=LOOK_UPS):
     given, _, recalled = sentences.rule_phrase(slot, known[slot]).rpartition(" ")
     yield f"{lead}{given}", f" {recalled}"
+    lead = ", "
+
+
+def numbered(rng: random.Random) -> Iterator[Piece]:
+  """Things and their numbers, each asked for by its noun: ', find mug' -> ' 3'."""
+  held = {
+    noun: rng.randint(1, NUMBERS) for noun in rng.sample(list(rules.KIND_OF), THINGS)
+  }
+  listed = ", ".join(f"a {noun} {number}" for noun, number in held.items())
+  lead = f"\n\nYou see {listed}.<think>"
+  for noun in rng.sample(list(held), THINGS):
+    yield f"{lead}find {noun}", f" {held[noun]}"
     lead = ", "
 
 
@@ -79,25 +93,30 @@ def read_goal(
   yield ", use", f" {spec.kind}" + (f" {place}" if place else "")
 
 
-def view(rng: random.Random) -> Iterator[Piece]:
-  """What a place holds: what to note of it, and whether the object looked for is here.
+def walk(rng: random.Random) -> Iterator[Piece]:
+  """Through all places of a house: what to note of each, and what is here.
 
-  As in an estate, it holds two objects of a kind or none, and the one looked for is here
-  if its kind is.
+  As in an episode, an object is looked for until it is seen: one that was seen before is
+  here.
   """
-  place = rng.choice(rules.PLACES)
-  held = rng.sample(list(rules.KINDS), rng.choice((1, 1, 2)))
-  things = sorted(noun for kind in held for noun in rng.sample(rules.KINDS[kind], 2))
-  listed = ", ".join(f"a {noun} 1" for noun in things)
-  kinds = list(dict.fromkeys(rules.KIND_OF[noun] for noun in things))
-  seen = f"You arrive at {place} 1. You see {listed}."
-  yield f"\n\n{seen}<think>note", f" {kinds[0]} {place}"
-  for kind in kinds[1:]:
-    yield ", note", f" {kind} {place}"
-  others = [noun for noun, kind in rules.KIND_OF.items() if kind not in held]
-  here = rng.random() < 0.5
-  wanted = rng.choice(things if here else others)
-  yield f", find {wanted}", " 1" if here else " not here"
+  place_of = {kind: rng.choice(rules.PLACES) for kind in rules.KINDS}
+  things = {kind: rng.sample(nouns, 2) for kind, nouns in rules.KINDS.items()}
+  start, unseen = rng.randrange(len(rules.PLACES)), set(rules.KIND_OF)
+  for place in rules.PLACES[start:] + rules.PLACES[:start]:
+    kinds = [kind for kind in rules.KINDS if place_of[kind] == place]
+    nouns = sorted(noun for kind in kinds for noun in things[kind])
+    held = {noun: rng.randint(1, NUMBERS) for noun in nouns}
+    unseen -= set(nouns)
+    listed = ", ".join(f"a {noun} {held[noun]}" for noun in held) or "nothing"
+    lead = f"\n\nYou arrive at {place} 1. You see {listed}.<think>"
+    for kind in dict.fromkeys(rules.KIND_OF[noun] for noun in held):
+      yield f"{lead}note", f" {kind} {place}"
+      lead = ", "
+    for _ in range(WANTED):
+      here = held and rng.random() < 0.5
+      wanted = rng.choice(nouns if here else sorted(unseen))
+      yield f"{lead}find {wanted}", f" {held[wanted]}" if here else " not here"
+      lead = ", "
 
 
 def refusal(rng: random.Random) -> Piece:

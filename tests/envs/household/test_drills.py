@@ -53,20 +53,35 @@ def test_goals_are_read(seed):
     assert kind == f" {rules.KIND_OF[noun]}{kept}"
 
 
-def test_views_tell_what_is_here():
-  rng, answers = random.Random(0), set()
-  for _ in range(60):
-    *notes, (asked, answer) = drills.view(rng)
-    seen = re.findall(r"a (\w+) 1", notes[0][0])
-    place = re.search(r"arrive at (\w+) 1", notes[0][0])[1]
-    noted = [recalled.split() for _, recalled in notes]
-    assert noted == [
-      [kind, place] for kind in dict.fromkeys(rules.KIND_OF[noun] for noun in seen)
-    ]
-    wanted = re.fullmatch(r", find (\w+)", asked)[1]
-    assert answer == (" 1" if wanted in seen else " not here")
-    answers.add(answer)
-  assert len(answers) == 2
+@SEEDS
+def test_things_are_told_by_their_numbers(seed):
+  pieces = list(drills.numbered(random.Random(seed)))
+  listed = dict(re.findall(r"a (\w+) (\d)", pieces[0][0]))
+  asked = {given.rpartition("find ")[2]: recalled for given, recalled in pieces}
+  assert asked == {noun: f" {number}" for noun, number in listed.items()}
+  assert len(asked) == drills.THINGS
+
+
+@SEEDS
+def test_walks_tell_what_is_here(seed):
+  seen, here, noted, answers = set(), {}, set(), []
+  for given, recalled in drills.walk(random.Random(seed)):
+    if view := re.search(r"arrive at (\w+) 1\. You see ([^.]*)\.", given):
+      place, here = view[1], dict(re.findall(r"a (\w+) (\d)", view[2]))
+      assert (view[2] == "nothing") == (not here)
+      seen |= set(here)
+    if given.endswith("note"):
+      kind, where = recalled.split()
+      assert where == place and kind in {rules.KIND_OF[noun] for noun in here}
+      noted.add(kind)
+      continue
+    wanted = re.search(r"find (\w+)$", given)[1]
+    assert recalled == (f" {here[wanted]}" if wanted in here else " not here")
+    assert wanted in here or wanted not in seen
+    answers.append(wanted in here)
+  assert noted == set(rules.KINDS)
+  assert len(seen) == 2 * len(rules.KINDS)
+  assert 0 < sum(answers) < len(answers) == drills.WANTED * len(rules.PLACES)
 
 
 def test_refusals_are_noted_and_met():
@@ -129,5 +144,6 @@ def test_a_drill_holds_every_kind_and_repeats():
     assert part in text
   _, reading = drills.drill(5, reading_only=True, tasks_per_estate=18)
   assert not any("here" in recalled for _, recalled in reading)
+  assert any("You see a" in given for given, _ in reading)
   ids = [skill.skill_id for skill in skills]
   assert len(set(ids)) == len(ids) >= 4
