@@ -1,0 +1,43 @@
+"""Recipes over seeds: success by arm, differences, utility of edits; with intervals.
+
+  python -m experiments.compare \
+      --evaluation=cold:runs/s0/eval_cold --evaluation=cold:runs/s1/eval_cold \
+      --evaluation=trained:runs/s0/eval_rl --evaluation=trained:runs/s1/eval_rl \
+      --training=runs/s0/rl --training=runs/s1/rl
+"""
+
+from absl import app, flags
+
+from skilljax.runs import comparison
+
+EVALUATIONS = flags.DEFINE_multi_string(
+  "evaluation", [], "label:folder, one a seed; the first label is the baseline"
+)
+TRAINING = flags.DEFINE_multi_string(
+  "training", [], "training runs whose edits are compared with their null edits"
+)
+
+
+def main(_):
+  """Reads the flags and prints the tables."""
+  recipes: dict[str, list[str]] = {}
+  for text in EVALUATIONS.value:
+    label, _, folder = text.partition(":")
+    recipes.setdefault(label, []).append(folder)
+  if recipes:
+    print(comparison.compare(recipes))
+  if TRAINING.value:
+    utility = comparison.edits_against_nulls(TRAINING.value)
+    print(
+      f"utility of own edits - null edits: {utility.mean:+.3f} "
+      f"[{utility.low:+.3f}, {utility.high:+.3f}] ({utility.count} edits)"
+    )
+
+
+if __name__ == "__main__":
+  flags.register_validator(
+    "evaluation",
+    lambda texts: all(":" in text for text in texts),
+    message="must be label:folder, for example trained:runs/s0/eval_rl",
+  )
+  app.run(main)

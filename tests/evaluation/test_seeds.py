@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from skilljax.evaluation import paired, seeds
+from tests.evaluation.test_paired import record
+
+
+def run(no_bank, evolving):
+  """Records of one seed: outcomes by scope -> [won, …], for two arms."""
+  return [
+    record(f"{scope}/{i}", won, arm=arm, scope=scope)
+    for arm, outcomes in (("no_bank", no_bank), ("evolving", evolving))
+    for scope, wins in outcomes.items()
+    for i, won in enumerate(wins)
+  ]
+
+
+ONE = run({"a": [0, 0], "b": [1, 0]}, {"a": [1, 1], "b": [1, 0]})
+TWO = run({"a": [0, 0], "b": [0, 0]}, {"a": [1, 0], "b": [1, 1]})
+
+
+def test_means_and_gains_by_hand():
+  assert seeds.success([ONE, TWO], "no_bank").mean == pytest.approx(1 / 8)
+  assert seeds.success([ONE, TWO], "evolving").mean == pytest.approx(6 / 8)
+  assert seeds.gain([ONE, TWO], "evolving", "no_bank").mean == pytest.approx(5 / 8)
+  assert seeds.contrast([ONE], [TWO], "no_bank").mean == pytest.approx(1 / 4)
+  assert seeds.contrast([TWO, ONE], [ONE, TWO], "evolving").mean == 0.0
+  estimate = seeds.success([ONE, TWO], "evolving")
+  assert (estimate.count, estimate.clusters) == (8, 2)
+
+
+def test_one_seed_has_the_interval_of_its_clusters():
+  rng = np.random.default_rng(0)
+  values = {
+    (0, f"{c}/{i}"): (float(rng.random() < 0.3 + c / 40), str(c))
+    for c in range(20)
+    for i in range(5)
+  }
+  crossed = seeds.crossed_mean([values])
+  plain = paired.bootstrap_mean(*zip(*values.values(), strict=True))
+  assert crossed.mean == pytest.approx(plain.mean)
+  assert crossed.low == pytest.approx(plain.low, abs=0.02)
+  assert crossed.high == pytest.approx(plain.high, abs=0.02)
+
+
+def test_seeds_that_differ_widen_the_interval():
+  def seed(rate):
+    return {(0, str(i)): (float(i % 10 < 10 * rate), str(i)) for i in range(200)}
+
+  same = seeds.crossed_mean([seed(0.5)] * 3)
+  apart = seeds.crossed_mean([seed(0.2), seed(0.5), seed(0.8)])
+  assert same.mean == apart.mean == pytest.approx(0.5)
+  assert apart.low < 0.32 < same.low
+  assert apart.high > 0.68 > same.high
+
+
+def test_own_edits_against_nulls_by_hand():
+  values, treated = [0.4, 0.2, 0.0, 0.1], [True, True, False, False]
+  estimate = seeds.difference_of_means(values, treated, ["x", "x", "x", "x"])
+  assert estimate.mean == estimate.low == pytest.approx(0.25)
+  # Clusters of one kind only: draws without the other kind are left out.
+  apart = seeds.difference_of_means(values, treated, ["x", "x", "y", "z"])
+  assert apart.mean == pytest.approx(0.25)
+  assert (apart.low, apart.high) == (pytest.approx(0.2), pytest.approx(0.3))
+
+
+@pytest.mark.parametrize("treated", [[True, True], [False, False]])
+def test_a_difference_of_one_kind_raises(treated):
+  with pytest.raises(ValueError, match="both kinds"):
+    seeds.difference_of_means([0.1, 0.2], treated, ["a", "b"])
+
+
+def test_what_cannot_be_paired_raises():
+  with pytest.raises(ValueError, match="same tasks"):
+    seeds.contrast([ONE], [ONE[:-2] + run({}, {"c": [1]})], "evolving")
+  with pytest.raises(ValueError, match="pair 1 seeds with 2"):
+    seeds.contrast([ONE], [ONE, TWO], "evolving")
+  with pytest.raises(ValueError, match=r"'frozen' was not played.*evolving"):
+    seeds.success([ONE], "frozen")
+  with pytest.raises(ValueError, match="no values"):
+    seeds.crossed_mean([{}])
+
+
+def test_the_table_names_recipes_arms_and_differences():
+  text = seeds.table({"cold": [TWO, TWO], "trained": [ONE, TWO]})
+  lines = text.splitlines()
+  assert lines[0] == "cold (2 seeds)"
+  assert "each 25.0%, 0.0%" in text  # of the trained policies without a bank
+  assert any(line.startswith("  evolving - no_bank") for line in lines)
+  at = lines.index("trained - cold")
+  assert [line.split()[:2] for line in lines[at + 1 :]] == [
+    ["no_bank", "12.5%"],
+    ["evolving", "0.0%"],
+  ]

@@ -1,0 +1,63 @@
+"""Comparisons read run folders and name what is missing."""
+
+import dataclasses
+import json
+
+import pytest
+
+from skilljax.runs import comparison
+from tests.evaluation.test_seeds import ONE, TWO
+
+
+def evaluation(folder, records):
+  folder.mkdir(parents=True)
+  rows = [dataclasses.asdict(record) for record in records]
+  (folder / "records.json").write_text(json.dumps(rows))
+  return folder
+
+
+def training(folder, rows):
+  folder.mkdir(parents=True)
+  lines = [
+    json.dumps({"kind": kind, "task": f"household/train/{scope}/3#0", "utility": value})
+    for kind, scope, value in rows
+  ]
+  (folder / "edits.jsonl").write_text("\n".join(lines))
+  return folder
+
+
+def test_recipes_are_read_and_compared(tmp_path):
+  cold = [evaluation(tmp_path / f"cold{i}", TWO) for i in range(2)]
+  trained = [evaluation(tmp_path / f"rl{i}", ONE) for i in range(2)]
+  text = comparison.compare({"cold": cold, "trained": trained})
+  assert "trained (2 seeds)" in text
+  assert "trained - cold" in text
+  assert comparison.read_evaluation(cold[0]) == TWO
+
+
+def test_edits_are_held_against_nulls_of_all_runs(tmp_path):
+  runs = [
+    training(
+      tmp_path / name,
+      [
+        ("policy", "a", 0.4),
+        ("policy", "b", None),  # no probe gave a result
+        ("null", "a", 0.1),
+        ("audit", "a", 9.0),
+      ],
+    )
+    for name in ("s0", "s1")
+  ]
+  estimate = comparison.edits_against_nulls(runs)
+  assert estimate.mean == pytest.approx(0.3)
+  assert (estimate.count, estimate.clusters) == (4, 2)  # scopes of two runs are others
+
+
+def test_missing_and_damaged_folders_are_named(tmp_path):
+  with pytest.raises(ValueError, match=r"gone.records\.json"):
+    comparison.read_evaluation(tmp_path / "gone")
+  with pytest.raises(ValueError, match=r"gone.edits\.jsonl does not exist"):
+    comparison.edits_against_nulls([tmp_path / "gone"])
+  (tmp_path / "records.json").write_text('[{"arm": "frozen"}]')
+  with pytest.raises(ValueError, match="records of an evaluation"):
+    comparison.read_evaluation(tmp_path)
