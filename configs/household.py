@@ -5,7 +5,8 @@
   python -m experiments.train --config=configs/household.py --policy=runs/cold/policy \
       --workdir=runs/rl
 
-Two CPU cores, about 18 minutes, below 3 GB. Expected on held-out estates: see README.md.
+Two CPU cores, about 20 minutes (the demo stops after 28 updates), below 3 GB. Expected on
+held-out estates: see README.md.
 Variants: `:debug` (under a minute), `:grpo` (no skills), `:seed=1`, `:updates=60`.
 """
 

@@ -10,7 +10,7 @@ from skilljax import assembly
 from skilljax.runs import demo
 
 CONFIG = config_flags.DEFINE_config_file(
-  "config", "configs/household.py", "config file and variant"
+  "config", "configs/household.py:updates=28", "config file and variant"
 )
 WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "folder of the demo")
 
