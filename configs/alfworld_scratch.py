@@ -139,11 +139,11 @@ def _shrink(c: ml_collections.ConfigDict):
   c.pool.num_workers, c.pool.envs_per_worker = 1, 4
   c.model.d_model, c.model.num_layers, c.model.d_ff = 64, 2, 128
   c.model.num_heads, c.model.num_kv_heads = 2, 1
-  c.cold_start.episodes, c.cold_start.steps = 8, 3
+  c.cold_start.episodes, c.cold_start.steps = 8, 4
   c.cold_start.tokenizer_episodes = 4
   c.cold_start.drills, c.cold_start.drill_steps = 8, 1
   c.cold_start.exercise_steps, c.cold_start.opening_steps = 1, 1
-  c.sft.decay_steps, c.sft.warmup_steps = 3, 1
+  c.sft.decay_steps, c.sft.warmup_steps = 4, 1
   c.engine.num_slots, c.engine.attend_buckets = 4, (1280,)
   c.engine.extend_buckets, c.engine.row_buckets = (128,), (4,)
   c.train.num_updates, c.train.group_size, c.train.minibatches = 1, 2, 1

@@ -20,6 +20,8 @@ TRAINING = flags.DEFINE_multi_string(
 
 def main(_):
   """Reads the flags and prints the tables."""
+  if not EVALUATIONS.value and not TRAINING.value:
+    raise app.UsageError("nothing to compare: give --evaluation or --training")
   recipes: dict[str, list[str]] = {}
   for text in EVALUATIONS.value:
     label, _, folder = text.partition(":")
@@ -37,7 +39,7 @@ def main(_):
 if __name__ == "__main__":
   flags.register_validator(
     "evaluation",
-    lambda texts: all(":" in text for text in texts),
+    lambda texts: all(all(text.partition(":")[::2]) for text in texts),
     message="must be label:folder, for example trained:runs/s0/eval_rl",
   )
   app.run(main)

@@ -24,7 +24,7 @@ from skilljax.learner import Learner, Params
 from skilljax.rollout.plan import EpisodeNode, Plan, Purpose
 from skilljax.rollout.runner import Runner
 from skilljax.skills import bank as bank_lib
-from skilljax.types import Role, Task, Trajectory
+from skilljax.types import Role, Skill, Task, Trajectory
 
 CHUNK = 512  # episodes per plan: bounds memory, changes nothing else
 MASTERY_WINDOW = 10  # steps over which the loss of a stage is averaged
@@ -49,7 +49,8 @@ class ColdStartSettings:
     previous_token_heads: start from weights where that many heads read the tokens just
       before (`models/head_start.py`).
     induction_head: and where one head looks up what followed the present token before.
-    tokenizer_episodes: episodes whose text trains the tokenizer.
+    tokenizer_episodes: episodes whose text trains the tokenizer, with that of at most
+      as many exercises of each sort.
     vocab_size: of that tokenizer.
     seed: of tasks, skills and batches.
   """
@@ -74,14 +75,26 @@ class ColdStartSettings:
         raise ValueError(
           f"{name}={self.__dict__[name]} must be >= 1 (config key cold_start.{name})"
         )
+    stages = ("drill_steps", "exercise_steps", "opening_steps")
+    for name in (*stages, "drills"):
+      if self.__dict__[name] < 0:
+        raise ValueError(
+          f"{name}={self.__dict__[name]} must be >= 0 (config key cold_start.{name})"
+        )
+    if (total := sum(self.__dict__[name] for name in stages)) >= self.steps:
+      raise ValueError(
+        f"{' + '.join(stages)} = {total} must be < steps={self.steps}, or no whole "
+        "demonstration is seen (config keys cold_start.*)"
+      )
     if bool(self.drill_steps) != bool(self.drills):
       raise ValueError(
         f"drill_steps={self.drill_steps} and drills={self.drills} must both be 0 or both "
         "be positive (config keys cold_start.*)"
       )
-    if self.mastery < 0:
+    if not 0.0 <= self.mastery < float("inf") or (self.mastery and not self.drills):
       raise ValueError(
-        f"mastery={self.mastery} must be >= 0 nats (config key cold_start.mastery)"
+        f"mastery={self.mastery} must be a finite number of nats >= 0, and 0 without "
+        "drills (config key cold_start.mastery)"
       )
     if self.exercise_steps and not self.drills:
       raise ValueError(
@@ -126,9 +139,13 @@ def sample_texts(
 
 
 def drill_texts(num: int, *, teacher: Teacher, style: PromptStyle) -> list[str]:
-  """Texts of `num` exercises of each sort; no text where the teacher has none."""
+  """Texts of `num` exercises of each sort, for training a tokenizer.
+
+  Raises:
+    ValueError: the teacher has none.
+  """
   drawn = [
-    teacher.drill(seed, reading_only=reading_only)
+    _draw(teacher, seed, reading_only=reading_only)
     for seed in range(num)
     for reading_only in (True, False)
   ]
@@ -136,6 +153,19 @@ def drill_texts(num: int, *, teacher: Teacher, style: PromptStyle) -> list[str]:
     style.render_skills(skills) + "".join(given + recalled for given, recalled in pieces)
     for skills, pieces in drawn
   ]
+
+
+def _draw(
+  teacher: Teacher, seed: int, *, reading_only: bool
+) -> tuple[Sequence[Skill], Sequence[tuple[str, str]]]:
+  """One exercise of a teacher that has some."""
+  skills, pieces = teacher.drill(seed, reading_only=reading_only)
+  if not pieces:
+    raise ValueError(
+      "drills > 0, but the teacher of this environment has none; set it to 0 "
+      "(config key cold_start.drills)"
+    )
+  return skills, pieces
 
 
 def demonstrate(
@@ -214,12 +244,7 @@ def make_drills(
   """
   examples = []
   for seed in range(num):
-    skills, pieces = teacher.drill(seed, reading_only=reading_only)
-    if not pieces:
-      raise ValueError(
-        f"drills={num}, but the teacher of this environment has none; set it to 0 "
-        "(config key cold_start.drills)"
-      )
+    skills, pieces = _draw(teacher, seed, reading_only=reading_only)
     examples.append(_drill(style.render_skills(skills), pieces, chat, tokenizer))
   return examples
 
@@ -277,7 +302,14 @@ def fine_tune(
     drill_share: share of exercises in the tokens from the openings on, in [0, 1).
     seed: of the order of examples.
     on_step: called after each step with (step, metrics).
+  Raises:
+    ValueError: steps, or a share, of exercises that are not there.
   """
+  if (drill_steps and not drills) or ((exercise_steps or drill_share) and not exercises):
+    raise ValueError(
+      f"drill_steps={drill_steps}, exercise_steps={exercise_steps} and "
+      f"drill_share={drill_share} need exercises (config keys cold_start.*)"
+    )
   state, step = learner.init(params), 0
   openings = [e.opening() for e in examples] if opening_steps else []
   stages = (
@@ -290,7 +322,7 @@ def fine_tune(
     end, losses = min(step + most, steps), []
     batches = _epochs(data, exercises, share, learner, (seed, number)) if most else ()
     for batch, num in batches:
-      if step == end or _mean_of_last(losses) < goal:
+      if step >= end or _mean_of_last(losses) < goal:
         break
       state, metrics = learner.imitate(state, batch, num_sequences=num)
       step += 1

@@ -213,24 +213,48 @@ def test_stages_come_in_order(learner, examples):
       assert tuple(batch.tokens[batch.sequence_id == index].tolist()) in expected
 
 
-@pytest.mark.parametrize(("mastery", "steps"), [(0.2, 10), (0.1, 30), (0.0, 30)])
-def test_a_mastered_stage_ends_early(learner, examples, mastery, steps):
+@pytest.mark.parametrize("stage", ["drill", "exercise"])
+@pytest.mark.parametrize(("mastery", "steps"), [(0.4, 13), (0.2, 30), (0.0, 30)])
+def test_a_mastered_stage_ends_early(learner, examples, mastery, steps, stage):
   first, *rest = examples
-  drills = 0
+  seen = 0
 
-  class Mastered:
+  class Learning:
     settings = learner.settings
     init = staticmethod(learner.init)
 
     def imitate(self, state, batch, *, num_sequences):
-      nonlocal drills
-      drills += first.tokens.tolist() == batch.tokens[batch.sequence_id == 0].tolist()
-      return state, {"nll": 0.15}
+      nonlocal seen
+      seen += first.tokens.tolist() == batch.tokens[batch.sequence_id == 0].tolist()
+      # High three times, and low on the whole from then on: the mean over ten steps
+      # falls below 0.4 with the thirteenth.
+      return state, {"nll": 3.0 if seen <= 3 else 0.3}
 
-  stages = {"drills": [first], "drill_steps": 30, "mastery": mastery}
-  _, history = fine_tune(Mastered(), rest, 40, **stages)
-  assert drills == steps  # at least as many as the window, at most as asked for
+  stages = {f"{stage}s": [first], f"{stage}_steps": 30, "mastery": mastery}
+  _, history = fine_tune(Learning(), rest, 40, **stages)
+  assert seen == steps
   assert len(history) == 40  # what is saved goes to the next stage
+
+
+@pytest.mark.parametrize(
+  ("values", "text"),
+  [
+    ({"exercise_steps": -1}, r"exercise_steps=-1.*cold_start\.exercise_steps"),
+    ({"opening_steps": -1}, r"opening_steps=-1.*cold_start\.opening_steps"),
+    ({"drill_steps": 5, "exercise_steps": 3, "opening_steps": 2}, r"= 10 must be < st"),
+    ({"mastery": float("nan")}, r"mastery=nan.*cold_start\.mastery"),
+    ({"mastery": 0.1, "drills": 0, "drill_steps": 0}, r"mastery=0\.1.*0 without drills"),
+  ],
+)
+def test_stages_are_checked(values, text):
+  given = {"episodes": 1, "steps": 10, "drills": 4, "drill_steps": 2} | values
+  with pytest.raises(ValueError, match=text):
+    cold_start.ColdStartSettings(**given)
+
+
+def test_steps_without_exercises_are_refused(learner, examples):
+  with pytest.raises(ValueError, match="exercise_steps=2"):
+    fine_tune(learner, examples, 4, exercise_steps=2)
 
 
 def test_an_epoch_holds_every_example_once(learner, examples):
@@ -281,7 +305,7 @@ def test_drill_share_is_a_share_of_tokens(share):
 def test_drill_share_is_checked(share, drills):
   with pytest.raises(ValueError, match=rf"drill_share={share}.*cold_start\.drill_share"):
     cold_start.ColdStartSettings(
-      episodes=1, steps=1, drills=drills, drill_steps=drills, drill_share=share
+      episodes=1, steps=9, drills=drills, drill_steps=drills, drill_share=share
     )
 
 
@@ -325,7 +349,7 @@ def test_a_teacher_without_drills_is_a_clear_error():
     def drill(self, seed, *, reading_only):
       return (), ()
 
-  with pytest.raises(ValueError, match=r"drills=2.*cold_start\.drills"):
+  with pytest.raises(ValueError, match=r"drills > 0.*cold_start\.drills"):
     cold_start.make_drills(
       2,
       reading_only=True,

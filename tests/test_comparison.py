@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -51,6 +53,8 @@ def test_edits_are_held_against_nulls_of_all_runs(tmp_path):
   estimate = comparison.edits_against_nulls(runs)
   assert estimate.mean == pytest.approx(0.3)
   assert (estimate.count, estimate.clusters) == (4, 2)  # scopes of two runs are others
+  with pytest.raises(ValueError, match="named twice"):
+    comparison.edits_against_nulls([runs[0], runs[0]])
 
 
 def test_missing_and_damaged_folders_are_named(tmp_path):
@@ -61,3 +65,34 @@ def test_missing_and_damaged_folders_are_named(tmp_path):
   (tmp_path / "records.json").write_text('[{"arm": "frozen"}]')
   with pytest.raises(ValueError, match="records of an evaluation"):
     comparison.read_evaluation(tmp_path)
+
+
+def test_seeds_of_one_recipe_must_have_played_the_same(tmp_path):
+  whole = evaluation(tmp_path / "whole", ONE)
+  part = evaluation(tmp_path / "part", ONE[:-1])
+  with pytest.raises(ValueError, match=r"whole and .*part did not play the same"):
+    comparison.compare({"cold": [whole, part]})
+  with pytest.raises(ValueError, match="named twice"):
+    comparison.compare({"cold": [whole, whole]})
+  for number, rows in enumerate(
+    ([], [ONE[0], dataclasses.replace(ONE[1], success=None)])
+  ):
+    with pytest.raises(ValueError, match=r"records\.json holds no records"):
+      comparison.read_evaluation(evaluation(tmp_path / f"bad{number}", rows))
+
+
+def test_edits_of_an_evaluation_and_of_one_kind_are_refused(tmp_path):
+  folder = training(tmp_path / "nulls", [("null", "a", 0.1)])
+  with pytest.raises(ValueError, match=r"edits\.jsonl needs utilities of own edits"):
+    comparison.edits_against_nulls([folder])
+  (folder / "edits.jsonl").write_text('{"arm": "evolving"}\n')
+  with pytest.raises(ValueError, match=r"edits\.jsonl:1 is no edit of a training run"):
+    comparison.edits_against_nulls([folder])
+
+
+@pytest.mark.parametrize("flags", [[], ["--evaluation=cold:"], ["--evaluation=:runs/x"]])
+def test_the_command_says_what_it_needs(flags):
+  command = [sys.executable, "-m", "experiments.compare", *flags]
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert done.returncode != 0
+  assert "evaluation" in done.stdout + done.stderr

@@ -7,6 +7,7 @@ seeds such intervals are rough, and with one they say nothing of training.
 Must not know about: files, how the records were made.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -83,39 +84,71 @@ def crossed_mean(
   )
 
 
+@dataclasses.dataclass(frozen=True)
+class Groups:
+  """Values of one run in two groups, such as utilities of own edits and of null edits.
+
+  Attributes:
+    values: [N] without NaN.
+    treated: [N] bool; both kinds must occur.
+    clusters: [N], cluster of each value.
+  """
+
+  values: Sequence[float]
+  treated: Sequence[bool]
+  clusters: Sequence[str]
+
+
 def difference_of_means(
-  values: Sequence[float],
-  treated: Sequence[bool],
-  clusters: Sequence[str],
+  runs: Sequence[Groups],
   *,
   level: float = 0.95,
   num_samples: int = 2000,
   seed: int = 0,
 ) -> Estimate:
-  """mean(treated) − mean(others), resampling whole clusters: own edits against nulls.
+  """mean(treated) − mean(others) inside each run, averaged over runs.
+
+  The bootstrap draws runs, and inside each drawn run its clusters.
 
   Args:
-    values: [N] without NaN.
-    treated: [N]; both kinds must occur.
-    clusters: [N], cluster of each value.
+    runs: one a seed.
     level, num_samples, seed: as in `crossed_mean`.
   Raises:
-    ValueError: only one kind.
+    ValueError: no runs, or values of one kind only.
   """
-  treated = np.asarray(treated, bool)
+  if not runs:
+    raise ValueError("no runs to compare")
+  rng = np.random.default_rng(seed)
+  drawn = np.stack([_resampled_difference(run, num_samples, rng) for run in runs])
+  picks = rng.integers(0, len(runs), (len(runs), num_samples))
+  means = drawn[picks, np.arange(num_samples)[None]].mean(0)
+  low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
+  exact = []
+  for run in runs:
+    values, treated = np.asarray(run.values, np.float64), np.asarray(run.treated, bool)
+    exact.append(values[treated].mean() - values[~treated].mean())
+  return Estimate(
+    float(np.mean(exact)),
+    float(low),
+    float(high),
+    sum(len(run.values) for run in runs),
+    sum(len(set(run.clusters)) for run in runs),
+  )
+
+
+def _resampled_difference(run: Groups, num: int, rng: np.random.Generator) -> np.ndarray:
+  """[num] float64; NaN where a draw of clusters lacks one of the kinds."""
+  values, treated = np.asarray(run.values, np.float64), np.asarray(run.treated, bool)
   if treated.all() or not treated.any():
     raise ValueError("a difference of means needs values of both kinds")
-  names, member = np.unique(np.asarray(clusters), return_inverse=True)
-  size, values = len(names), np.asarray(values, np.float64)
-  sums = [np.bincount(member[k], values[k], size) for k in (treated, ~treated)]
-  counts = [np.bincount(member[k], minlength=size) for k in (treated, ~treated)]
-  draws = np.random.default_rng(seed).integers(0, size, (num_samples, size))
-  drawn = [count[draws].sum(1) for count in counts]
-  both = (drawn[0] > 0) & (drawn[1] > 0)
-  mean = [s[draws].sum(1)[both] / n[both] for s, n in zip(sums, drawn, strict=True)]
-  low, high = np.quantile(mean[0] - mean[1], [(1 - level) / 2, (1 + level) / 2])
-  exact = values[treated].mean() - values[~treated].mean()
-  return Estimate(float(exact), float(low), float(high), len(values), size)
+  names, member = np.unique(list(run.clusters), return_inverse=True)
+  draws = rng.integers(0, len(names), (num, len(names)))
+  means = []
+  for kind in (treated, ~treated):
+    sums = np.bincount(member[kind], values[kind], len(names))[draws].sum(1)
+    counts = np.bincount(member[kind], minlength=len(names))[draws].sum(1)
+    means.append(np.where(counts > 0, sums / np.maximum(counts, 1), np.nan))
+  return means[0] - means[1]
 
 
 def table(recipes: Mapping[str, Sequence[Run]]) -> str:
@@ -136,9 +169,11 @@ def table(recipes: Mapping[str, Sequence[Run]]) -> str:
   for label in others:
     runs, base = recipes[label], recipes[first]
     shared = [arm for arm in by_arm(runs[0]) if arm in by_arm(base[0])]
-    if len(runs) == len(base) and shared:
-      lines.append(f"{label} - {first}")
-      lines += [f"  {arm:<28}{contrast(runs, base, arm)}" for arm in shared]
+    lines.append(f"{label} - {first}")
+    if len(runs) != len(base):
+      lines.append(f"  not compared: {len(runs)} seeds cannot be paired with {len(base)}")
+      continue
+    lines += [f"  {arm:<28}{contrast(runs, base, arm)}" for arm in shared]
   return "\n".join(lines)
 
 

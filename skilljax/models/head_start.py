@@ -81,9 +81,14 @@ def induction_head(key: jax.Array, params: Params, cfg: ModelConfig) -> Params:
 
   Head 0 of layer 0, which attends one token back (`previous_token_heads`), is made to
   write its token into a random subspace. Head 0 of layer 1 matches that with its own
-  token, on the slower half of the rotary pairs, where scores reach a few hundred tokens
-  back and still prefer what is near. It writes the token that it finds into the residual
-  stream, from where training takes it to the output. Training may undo all of it.
+  token, on the slower half of the rotary pairs, where scores reach about a hundred tokens
+  back. It writes the token that it finds into the residual stream, from where training
+  takes it to the output. Training may undo all of it.
+
+  The start is weak: subspaces overlap, other heads of layer 0 write as well, and the
+  right token gets a few times its share. Training strengthens it; cleaner and sharper
+  starts were not learned from faster (experiments/LOG.md). The gains of queries and keys
+  are shared by all heads of layer 1 and rise with it.
 
   Args:
     key: of the random subspaces; consumed.
@@ -93,12 +98,12 @@ def induction_head(key: jax.Array, params: Params, cfg: ModelConfig) -> Params:
     Parameters of the same tree; on a random sequence that repeats itself the head
     prefers what followed the first time (tests/models/test_head_start.py).
   Raises:
-    ValueError: the model has one layer.
+    ValueError: the model has one layer, or is narrower than a head.
   """
   check_induction(cfg)
   own, previous, found = (_subspace(k, cfg) for k in jax.random.split(key, 3))
   half = cfg.head_dim // 2
-  slow = (np.arange(cfg.head_dim) % half >= half // 2).astype(np.float32)
+  slow = (np.arange(cfg.head_dim) % half >= half // 2).astype(np.float32)[None]
   layers = dict(params["layers"])
   length = 1.0  # only the direction counts
   if cfg.qk_norm:
@@ -122,11 +127,16 @@ def induction_head(key: jax.Array, params: Params, cfg: ModelConfig) -> Params:
 
 
 def check_induction(cfg: ModelConfig) -> None:
-  """Raises a ValueError unless a model has the second layer that such a head needs."""
+  """Raises a ValueError unless a model has room for such a head."""
   if cfg.num_layers < 2:
     raise ValueError(
       f"induction_head=True needs a second layer, num_layers={cfg.num_layers} "
       "(config keys cold_start.induction_head, model.num_layers)"
+    )
+  if cfg.d_model <= cfg.head_dim:
+    raise ValueError(
+      f"induction_head=True needs d_model={cfg.d_model} > head_dim={cfg.head_dim} "
+      "(config keys cold_start.induction_head, model.d_model, model.head_dim)"
     )
 
 

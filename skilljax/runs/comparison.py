@@ -21,47 +21,74 @@ def read_evaluation(folder: str | Path) -> list[EpisodeRecord]:
   """
   path = Path(folder) / "records.json"
   try:
-    return [EpisodeRecord(**row) for row in json.loads(path.read_text())]
+    records = [EpisodeRecord(**row) for row in json.loads(path.read_text())]
   except (OSError, ValueError, TypeError) as error:
     raise ValueError(f"{path} holds no records of an evaluation: {error}") from error
+  if not records or any(not isinstance(r.success, bool) for r in records):
+    raise ValueError(f"{path} holds no records, or some without an outcome")
+  return records
 
 
 def compare(evaluations: Mapping[str, Sequence[str | Path]]) -> str:
   """A table of recipes: label -> evaluation folders, one a seed.
 
   Raises:
-    ValueError: unreadable folders, or recipes that did not play the same tasks.
+    ValueError: unreadable folders, one that is named twice, or folders of one recipe
+      that did not play the same tasks in the same arms.
   """
-  recipes = {
-    label: [read_evaluation(folder) for folder in folders]
-    for label, folders in evaluations.items()
-  }
+  recipes = {}
+  for label, folders in evaluations.items():
+    _check_distinct(folders)
+    recipes[label] = [read_evaluation(folder) for folder in folders]
+    played = [{(r.arm, r.pass_index, r.task) for r in run} for run in recipes[label]]
+    for folder, tasks in zip(folders, played, strict=True):
+      if tasks != played[0]:
+        raise ValueError(
+          f"{folders[0]} and {folder} did not play the same tasks and arms"
+        )
   return seeds.table(recipes)
 
 
 def edits_against_nulls(folders: Sequence[str | Path]) -> Estimate:
   """Mean utility of the policy's own edits minus that of null edits, over all runs.
 
-  Resamples scopes. The probes of an edit are not the episodes that it was written in.
+  Resamples runs, and in each the places its tasks come from (estates in `household`).
+  The probes of an edit are not the episodes that it was written in.
 
   Args:
     folders: of training runs, one a seed.
   Raises:
-    ValueError: a run has no `edits.jsonl`, or edits of one kind only.
+    ValueError: a folder is named twice, has no readable `edits.jsonl` of a training run,
+      or edits of one kind only; names the file.
   """
-  values, treated, clusters = [], [], []
-  for folder in folders:
-    path = Path(folder) / "edits.jsonl"
-    if not path.exists():
-      raise ValueError(f"{path} does not exist: not a training run with probes")
-    for line in path.read_text().splitlines():
+  _check_distinct(folders)
+  return seeds.difference_of_means([_utilities(folder) for folder in folders])
+
+
+def _utilities(folder: str | Path) -> seeds.Groups:
+  path = Path(folder) / "edits.jsonl"
+  if not path.exists():
+    raise ValueError(f"{path} does not exist: not a training run with probes")
+  rows = []
+  for number, line in enumerate(path.read_text().splitlines(), start=1):
+    try:
       row = json.loads(line)
-      if row["kind"] not in ("policy", "null") or not _is_number(row["utility"]):
-        continue
-      values.append(row["utility"])
-      treated.append(row["kind"] == "policy")
-      clusters.append(f"{folder}/{row['task'].rpartition('/')[0]}")
-  return seeds.difference_of_means(values, treated, clusters)
+      kind, utility, task = row["kind"], row["utility"], row["task"]
+    except (ValueError, KeyError, TypeError) as error:
+      raise ValueError(
+        f"{path}:{number} is no edit of a training run: {error}"
+      ) from error
+    if kind in ("policy", "null") and _is_number(utility):
+      rows.append((utility, kind == "policy", task.rpartition("/")[0]))
+  if len({treated for _, treated, _ in rows}) < 2:
+    raise ValueError(f"{path} needs utilities of own edits and of null edits")
+  return seeds.Groups(*zip(*rows, strict=True))
+
+
+def _check_distinct(folders: Sequence[str | Path]) -> None:
+  paths = [Path(folder).resolve() for folder in folders]
+  if len(set(paths)) < len(paths):
+    raise ValueError(f"a folder is named twice among {[str(f) for f in folders]}")
 
 
 def _is_number(value: float | None) -> bool:

@@ -54,20 +54,45 @@ def test_seeds_that_differ_widen_the_interval():
   assert apart.high > 0.68 > same.high
 
 
+def test_equal_recipes_differ_by_nothing_however_their_scopes_differ():
+  # Unpaired, scopes of 0 % and 100 % would give a wide interval.
+  same = run({"a": [0, 0], "b": [1, 1]}, {"a": [0, 0], "b": [1, 1]})
+  for estimate in (
+    seeds.gain([same, same], "evolving", "no_bank"),
+    seeds.contrast([same, same], [same, same], "evolving"),
+  ):
+    assert (estimate.low, estimate.mean, estimate.high) == (0.0, 0.0, 0.0)
+
+
+def groups(own, null, clusters):
+  treated = [True] * len(own) + [False] * len(null)
+  return seeds.Groups([*own, *null], treated, clusters)
+
+
 def test_own_edits_against_nulls_by_hand():
-  values, treated = [0.4, 0.2, 0.0, 0.1], [True, True, False, False]
-  estimate = seeds.difference_of_means(values, treated, ["x", "x", "x", "x"])
-  assert estimate.mean == estimate.low == pytest.approx(0.25)
-  # Clusters of one kind only: draws without the other kind are left out.
-  apart = seeds.difference_of_means(values, treated, ["x", "x", "y", "z"])
+  alone = seeds.difference_of_means([groups([0.4, 0.2], [0.0, 0.1], "xxxx")])
+  assert alone.mean == alone.low == alone.high == pytest.approx(0.25)
+  # Draws of clusters without one of the kinds are left out.
+  apart = seeds.difference_of_means([groups([0.4, 0.2], [0.0, 0.1], "xxyz")])
   assert apart.mean == pytest.approx(0.25)
   assert (apart.low, apart.high) == (pytest.approx(0.2), pytest.approx(0.3))
 
 
-@pytest.mark.parametrize("treated", [[True, True], [False, False]])
-def test_a_difference_of_one_kind_raises(treated):
+def test_runs_count_alike_and_are_resampled():
+  # Pooled, the first run's many own edits would outweigh the second's.
+  long, short = groups([0.1] * 90, [0.0], "x" * 91), groups([0.5], [0.0] * 9, "x" * 10)
+  both = seeds.difference_of_means([long, short])
+  assert both.mean == pytest.approx(0.3)
+  assert (both.low, both.high) == (pytest.approx(0.1), pytest.approx(0.5))
+
+
+@pytest.mark.parametrize("sizes", [(2, 0), (0, 2)])
+def test_a_difference_of_one_kind_raises(sizes):
+  own, null = ([0.1] * n for n in sizes)
   with pytest.raises(ValueError, match="both kinds"):
-    seeds.difference_of_means([0.1, 0.2], treated, ["a", "b"])
+    seeds.difference_of_means([groups(own, null, "ab")])
+  with pytest.raises(ValueError, match="no runs"):
+    seeds.difference_of_means([])
 
 
 def test_what_cannot_be_paired_raises():
@@ -79,6 +104,11 @@ def test_what_cannot_be_paired_raises():
     seeds.success([ONE], "frozen")
   with pytest.raises(ValueError, match="no values"):
     seeds.crossed_mean([{}])
+
+
+def test_the_table_says_what_it_cannot_compare():
+  text = seeds.table({"cold": [ONE], "trained": [ONE, TWO]})
+  assert "not compared: 2 seeds cannot be paired with 1" in text
 
 
 def test_the_table_names_recipes_arms_and_differences():
