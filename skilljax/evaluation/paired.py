@@ -55,10 +55,14 @@ def bootstrap_mean(
   rng = np.random.default_rng(seed)
   draws = rng.integers(0, len(names), (num_samples, len(names)))
   means = sums[draws].sum(1) / counts[draws].sum(1)
-  low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-  return Estimate(
-    float(np.mean(values)), float(low), float(high), len(values), len(names)
-  )
+  low, high = interval(means, level)
+  return Estimate(float(np.mean(values)), low, high, len(values), len(names))
+
+
+def interval(means: np.ndarray, level: float) -> tuple[float, float]:
+  """The inner `level` of bootstrap means [B]; NaN, a draw without value, is left out."""
+  low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
+  return float(low), float(high)
 
 
 def cluster_of(records: Sequence[EpisodeRecord]) -> Callable[[EpisodeRecord], str]:

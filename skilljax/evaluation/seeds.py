@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from skilljax.evaluation.exact import EpisodeRecord
-from skilljax.evaluation.paired import Estimate, by_arm, cluster_of
+from skilljax.evaluation.paired import Estimate, by_arm, cluster_of, interval
 
 Run = Sequence[EpisodeRecord]  # one evaluation: the records of one seed
 # One seed's values by (pass, task), with the cluster of each.
@@ -74,14 +74,9 @@ def crossed_mean(
   columns = rng.integers(0, len(names), (num_samples, 1, len(names)))
   drawn = counts[rows, columns].sum((1, 2))
   means = (sums[rows, columns].sum((1, 2)) / np.maximum(drawn, 1))[drawn > 0]
-  low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-  return Estimate(
-    float(sums.sum() / counts.sum()),
-    float(low),
-    float(high),
-    int(counts.sum()),
-    len(names),
-  )
+  low, high = interval(means, level)
+  mean = float(sums.sum() / counts.sum())
+  return Estimate(mean, low, high, int(counts.sum()), len(names))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,18 +117,15 @@ def difference_of_means(
   drawn = np.stack([_resampled_difference(run, num_samples, rng) for run in runs])
   picks = rng.integers(0, len(runs), (len(runs), num_samples))
   means = drawn[picks, np.arange(num_samples)[None]].mean(0)
-  low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
-  exact = []
-  for run in runs:
-    values, treated = np.asarray(run.values, np.float64), np.asarray(run.treated, bool)
-    exact.append(values[treated].mean() - values[~treated].mean())
-  return Estimate(
-    float(np.mean(exact)),
-    float(low),
-    float(high),
-    sum(len(run.values) for run in runs),
-    sum(len(set(run.clusters)) for run in runs),
-  )
+  low, high = interval(means, level)
+  mean = float(np.mean([_difference(run) for run in runs]))
+  count = sum(len(run.values) for run in runs)
+  return Estimate(mean, low, high, count, sum(len(set(run.clusters)) for run in runs))
+
+
+def _difference(run: Groups) -> float:
+  values, treated = np.asarray(run.values, np.float64), np.asarray(run.treated, bool)
+  return values[treated].mean() - values[~treated].mean()
 
 
 def _resampled_difference(run: Groups, num: int, rng: np.random.Generator) -> np.ndarray:

@@ -132,11 +132,8 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
   """Supervised fine-tuning on the stored demonstrations; writes the policy folder."""
   model = settings.model
   tokenizer.check_fits(model.vocab_size)
-  examples = demonstrations.balance_reviews(
-    demonstrations.load(folder), settings.cold_start.seed
-  )
-  steps = settings.cold_start.steps
   cold = settings.cold_start
+  examples = demonstrations.balance_reviews(demonstrations.load(folder), cold.seed)
   num_exercises = cold.drills if cold.drill_share or cold.exercise_steps else 0
   drills, exercises = (
     cold_start.make_drills(
@@ -150,7 +147,7 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
     for reading_only, num in ((True, cold.drills), (False, num_exercises))
   )
   writer = MetricWriter(folder)
-  with Progress("cold start", total=steps) as progress:
+  with Progress("cold start", total=cold.steps) as progress:
 
     def on_step(step: int, metrics: dict[str, float]):
       rows = {"train/nll": metrics["nll"], "train/grad_norm": metrics["grad_norm"]}
@@ -164,15 +161,15 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
       initial_params(settings),
       examples,
       learner=Learner(model, settings.sft, settings.loss),
-      steps=steps,
-      drill_steps=settings.cold_start.drill_steps,
-      exercise_steps=settings.cold_start.exercise_steps,
-      mastery=settings.cold_start.mastery,
-      opening_steps=settings.cold_start.opening_steps,
+      steps=cold.steps,
+      drill_steps=cold.drill_steps,
+      exercise_steps=cold.exercise_steps,
+      mastery=cold.mastery,
+      opening_steps=cold.opening_steps,
       drills=drills,
       exercises=exercises,
-      drill_share=settings.cold_start.drill_share,
-      seed=settings.cold_start.seed,
+      drill_share=cold.drill_share,
+      seed=cold.seed,
       on_step=on_step,
     )
   writer.close()
