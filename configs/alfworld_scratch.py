@@ -125,6 +125,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.learner.row_len = 1280
 
   c.eval = ml_collections.ConfigDict()
+  c.eval.arms = ("no_bank",) if variant.grpo else ("no_bank", "frozen", "evolving")
   c.eval.split = variant.split
   c.eval.temperature = 0.4
   c.eval.width = 16  # games between two commits of the evolving arm

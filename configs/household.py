@@ -124,6 +124,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.learner.row_len = 640
 
   c.eval = ml_collections.ConfigDict()
+  c.eval.arms = ("no_bank",) if variant.grpo else ("no_bank", "frozen", "evolving")
   c.eval.split = "test"
   c.eval.temperature = 0.4
   c.eval.num_scopes = 24

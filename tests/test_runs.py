@@ -110,6 +110,7 @@ def test_grpo_without_skills_has_no_review_and_no_probe(root, cold_policy, tmp_p
   assert not any(name.startswith("skill/probe") for row in rows for name in row)
   per_update = settings.feed.tasks_per_update * settings.train.group_size
   assert rows[-1]["rollout/interactions"] == per_update * len(rows)
+  assert settings.eval.arms == ("no_bank",)  # a policy without reviews has no other
 
 
 @pytest.mark.timeout(900)
