@@ -29,11 +29,7 @@ def main(_):
   if recipes:
     print(comparison.compare(recipes))
   if TRAINING.value:
-    utility = comparison.edits_against_nulls(TRAINING.value)
-    print(
-      f"utility of own edits - null edits: {utility.mean:+.3f} "
-      f"[{utility.low:+.3f}, {utility.high:+.3f}] ({utility.count} edits)"
-    )
+    print(comparison.edits_table(TRAINING.value))
 
 
 if __name__ == "__main__":

@@ -100,6 +100,7 @@ def _probes(report: ProbeReport, candidates: Candidates) -> dict[str, float]:
   values = {e.candidate.name: e.utility for e in report.evidence}
   rows = {
     "skill/probe_episodes": float(report.episodes_run),
+    "skill/probe_episodes_naive": float(report.episodes_naive),
     "skill/probe_cost_ratio": report.cost_ratio,
     "skill/candidates": float(len(candidates.policy)),
     "env/probe_faults": float(report.faults),

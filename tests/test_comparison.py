@@ -25,6 +25,12 @@ def training(folder, rows):
     for kind, scope, value in rows
   ]
   (folder / "edits.jsonl").write_text("\n".join(lines))
+  metrics = [
+    {"step": 1, "skill/probe_episodes": 20.0, "skill/probe_episodes_naive": 80.0},
+    {"step": 2},  # an update without probes
+    {"step": 3, "skill/probe_episodes": 4.0, "skill/probe_episodes_naive": 16.0},
+  ]
+  (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, metrics)))
   return folder
 
 
@@ -53,6 +59,9 @@ def test_edits_are_held_against_nulls_of_all_runs(tmp_path):
   estimate = comparison.edits_against_nulls(runs)
   assert estimate.mean == pytest.approx(0.3)
   assert (estimate.count, estimate.clusters) == (4, 2)  # scopes of two runs are others
+  text = comparison.edits_table(runs)
+  assert "+0.300" in text
+  assert "share of the naive count: 25%" in text
   with pytest.raises(ValueError, match="named twice"):
     comparison.edits_against_nulls([runs[0], runs[0]])
 

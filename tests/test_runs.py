@@ -95,6 +95,7 @@ def test_the_demo_runs_end_to_end_and_a_second_call_repeats_nothing(
   assert f"success_{tasks}of{tasks}" in " ".join(summary["metrics"])
   out = capsys.readouterr().out
   assert "trained: evolving - no_bank" in out
+  assert "share of the naive count" in out or "edits not compared" in out
   assert str(report.resolve()) in out
   before = (tmp_path / "rl" / "metrics.jsonl").read_bytes()
   demo.run(settings, tmp_path)

@@ -65,6 +65,35 @@ def edits_against_nulls(folders: Sequence[str | Path]) -> Estimate:
   return seeds.difference_of_means([_utilities(folder) for folder in folders])
 
 
+def probe_cost(folders: Sequence[str | Path]) -> float | None:
+  """Probe episodes played over the naive count, all runs together; None: no probes.
+
+  Args:
+    folders: of training runs, with their `metrics.jsonl`.
+  """
+  played = naive = 0.0
+  for folder in folders:
+    for line in (Path(folder) / "metrics.jsonl").read_text().splitlines():
+      row = json.loads(line)
+      played += row.get("skill/probe_episodes", 0)
+      naive += row.get("skill/probe_episodes_naive", 0)
+  return played / naive if naive else None
+
+
+def edits_table(folders: Sequence[str | Path]) -> str:
+  """What the edits of training runs were worth and what it cost to know, as text.
+
+  Raises:
+    ValueError: as `edits_against_nulls`.
+  """
+  worth, cost = edits_against_nulls(folders), probe_cost(folders)
+  return (
+    f"utility of own edits - null edits: {worth.mean:+.3f} "
+    f"[{worth.low:+.3f}, {worth.high:+.3f}] ({worth.count} edits)\n"
+    f"probe episodes, share of the naive count: {'-' if cost is None else f'{cost:.0%}'}"
+  )
+
+
 def _utilities(folder: str | Path) -> seeds.Groups:
   path = Path(folder) / "edits.jsonl"
   if not path.exists():

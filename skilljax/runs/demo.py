@@ -13,7 +13,7 @@ from typing import Any
 from skilljax import assembly
 from skilljax.metrics import clock, peak_rss_bytes
 from skilljax.report import page
-from skilljax.runs import cold_start, evaluation, training
+from skilljax.runs import cold_start, comparison, evaluation, training
 
 
 def run(settings: assembly.Settings, folder: str | Path) -> Path:
@@ -45,6 +45,10 @@ def run(settings: assembly.Settings, folder: str | Path) -> Path:
     title="SkillMaster on household",
   )
   print(compare(summaries))
+  try:
+    print(comparison.edits_table([folder / "rl"]))
+  except ValueError as error:  # a short run may have no edits of one kind
+    print(f"edits not compared: {error}")
   say(f"peak memory {peak_rss_bytes() / 2**30:.2f} GiB; report: {report.resolve()}")
   return report
 
