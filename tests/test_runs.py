@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -95,6 +96,8 @@ def test_the_demo_runs_end_to_end_and_a_second_call_repeats_nothing(
   assert f"success_{tasks}of{tasks}" in " ".join(summary["metrics"])
   out = capsys.readouterr().out
   assert "trained: evolving - no_bank" in out
+  for stage in ("demonstrations", "cold start", "training", "evaluation"):
+    assert re.search(rf"^{stage} (\d+)/\1,", out, re.MULTILINE), stage
   assert "share of the naive count" in out or "edits not compared" in out
   assert str(report.resolve()) in out
   before = (tmp_path / "rl" / "metrics.jsonl").read_bytes()

@@ -12,7 +12,8 @@ Source: DESIGN section 4.10; docs/evaluation.md. Must not know about: training, 
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -110,6 +111,7 @@ def evaluate(
   settings: EvalSettings,
   banks: Mapping[str, SkillBank],
   warmup: Mapping[str, Sequence[Task]] | None = None,
+  on_episode: Callable[[Trajectory], None] = lambda trajectory: None,
 ) -> Evaluation:
   """Plays each task once per pass and arm.
 
@@ -120,17 +122,20 @@ def evaluate(
     banks: scope -> bank that the frozen and evolving arms start with; absent: empty.
     warmup: scope -> tasks disjoint from `tasks`; if given, the frozen arm's bank is
       what the policy writes while playing them. Scopes without warm-up keep theirs.
+    on_episode: called with each trajectory as it ends; `num_episodes` says how often.
   Raises:
     ValueError: a warm-up task is also evaluated, or a task stands twice.
   """
   _check_disjoint(tasks, warmup or {})
   initial = {scope: banks.get(scope, SkillBank()) for scope in tasks}
   empty = {scope: SkillBank() for scope in tasks}
-  frozen, num_episodes = initial, 0
+  play = functools.partial(
+    runner.run, temperature=settings.temperature, on_episode=on_episode
+  )
+  frozen = initial
   if warmup and "frozen" in settings.arms:
     plan = streams(warmup, key=(Purpose.EVAL, 99), evolving=True, width=settings.width)
-    frozen = runner.run(plan, initial, temperature=settings.temperature).banks
-    num_episodes += len(plan.nodes)
+    frozen = play(plan, initial).banks
   start = {"no_bank": empty, "frozen": frozen, "evolving": initial}
   records: list[EpisodeRecord] = []
   rollouts: dict[str, Rollout] = {}
@@ -144,12 +149,24 @@ def evaluate(
         evolving=arm == "evolving",
         width=settings.width,
       )
-      rollout = runner.run(plan, start[arm], temperature=settings.temperature)
-      num_episodes += len(plan.nodes)
+      rollout = play(plan, start[arm])
       records += _records(arm, pass_index, plan, rollout)
       rollouts.setdefault(arm, rollout)
       final[arm] = rollout.banks
-  return Evaluation(tuple(records), final, num_episodes, rollouts)
+  played = num_episodes(tasks, settings=settings, warmup=warmup)
+  return Evaluation(tuple(records), final, played, rollouts)
+
+
+def num_episodes(
+  tasks: Mapping[str, Sequence[Task]],
+  *,
+  settings: EvalSettings,
+  warmup: Mapping[str, Sequence[Task]] | None = None,
+) -> int:
+  """Episodes that `evaluate` plays with the same arguments, warm-up included."""
+  once = sum(map(len, tasks.values()))
+  before = sum(map(len, (warmup or {}).values())) if "frozen" in settings.arms else 0
+  return before + settings.passes * len(settings.arms) * once
 
 
 def reorder(stream: Sequence[Task], pass_index: int) -> list[Task]:

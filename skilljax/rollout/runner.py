@@ -93,7 +93,12 @@ class Runner:
     return ids, self.style.render_skills(skills)
 
   def run(
-    self, plan: Plan, banks: Mapping[str, SkillBank], *, temperature: float = 1.0
+    self,
+    plan: Plan,
+    banks: Mapping[str, SkillBank],
+    *,
+    temperature: float = 1.0,
+    on_episode: Callable[[Trajectory], None] = lambda trajectory: None,
   ) -> Rollout:
     """Plays every node of a plan.
 
@@ -101,6 +106,7 @@ class Runner:
       plan: what to play.
       banks: chain -> bank before the first stage. Every chain must be there.
       temperature: of the sampler, > 0; 0 is greedy.
+      on_episode: called with each trajectory as it ends, in any order.
     Returns:
       Trajectories in plan order, review outcomes, and the banks afterwards.
     Raises:
@@ -109,18 +115,24 @@ class Runner:
     missing = sorted({n.chain for n in plan.nodes} - set(banks))
     if missing:
       raise ValueError(f"banks: no bank for the chains {missing} of the plan")
-    return _Run(self, plan, dict(banks), temperature).execute()
+    return _Run(self, plan, dict(banks), temperature, on_episode).execute()
 
 
 class _Run:
   """The state of one execution of a plan."""
 
   def __init__(
-    self, runner: Runner, plan: Plan, banks: dict[str, SkillBank], temperature: float
+    self,
+    runner: Runner,
+    plan: Plan,
+    banks: dict[str, SkillBank],
+    temperature: float,
+    on_episode: Callable[[Trajectory], None],
   ):
     self.runner = runner
     self.plan = plan
     self.banks = banks
+    self.on_episode = on_episode
     # Fixed when a stage opens: a node that waits for a slot must not see what others of
     # its own stage have committed meanwhile.
     self.read: dict[str, SkillBank] = {}
@@ -262,6 +274,7 @@ class _Run:
       self.committed.setdefault(place, {})[node.node_id] = trajectory
       self.open_writers[place] -= 1
       self._release_stages(node.chain)
+    self.on_episode(trajectory)
 
   def _apply(self, bank: SkillBank, node: EpisodeNode, trajectory: Trajectory):
     provenance = Provenance(

@@ -9,6 +9,7 @@ Must not know about: flags, training.
 """
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from skilljax import assembly
 from skilljax.checkpoint import run_stamp
 from skilljax.envs import base as envs
 from skilljax.evaluation import exact, paired
+from skilljax.metrics import Progress
 from skilljax.runs.records import edit_fields
 from skilljax.runs.training import read_banks, write_banks
 from skilljax.types import Task
@@ -49,13 +51,17 @@ def run(
     runner = assembly.make_runner(
       settings, engine=engine, tokenizer=policy.tokenizer, pool=pool
     )
-    evaluation = exact.evaluate(
-      tasks,
-      runner=runner,
-      settings=settings.eval,
-      banks=read_banks(Path(banks_folder)) if banks_folder else {},
-      warmup=warmup,
-    )
+    total = exact.num_episodes(tasks, settings=settings.eval, warmup=warmup)
+    with Progress("evaluation", total=total) as progress:
+      played = itertools.count(1)
+      evaluation = exact.evaluate(
+        tasks,
+        runner=runner,
+        settings=settings.eval,
+        banks=read_banks(Path(banks_folder)) if banks_folder else {},
+        warmup=warmup,
+        on_episode=lambda trajectory: progress.update(next(played)),
+      )
   name = f"{settings.env_name}_{settings.eval.split}"
   summary = summarise(evaluation, name=name, tasks=tasks, policy=str(policy_folder))
   folder.mkdir(parents=True, exist_ok=True)

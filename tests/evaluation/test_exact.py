@@ -19,13 +19,17 @@ FEW = {scope: TASKS[scope][:4] for scope in SCOPES[:3]}
 
 
 def run(tasks=FEW, *, banks=None, warmup=None, runner=None, **settings):
-  return evaluate(
+  reported = []
+  result = evaluate(
     tasks,
     runner=runner or make_runner(num_slots=32, capacity=32),
     settings=EvalSettings(**{"split": "test", **settings}),
     banks=banks or {},
     warmup=warmup,
+    on_episode=reported.append,
   )
+  assert len(reported) == result.num_episodes
+  return result
 
 
 @pytest.fixture(scope="module")
