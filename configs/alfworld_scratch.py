@@ -87,6 +87,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
   c.engine = ml_collections.ConfigDict()
   c.engine.num_slots = 48
+  c.engine.num_lanes = 2  # one a core
   c.engine.max_len = 1280  # tokens of an episode with its review
   c.engine.attend_buckets = (512, 896)
 
@@ -118,8 +119,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.loss.clip_eps_high = 0.28
   c.loss.kl_coef = 0.01
   c.loss.entropy_coef = 0.001
+  c.loss.temperature = 0.7
   c.learner = ml_collections.ConfigDict()
-  c.learner.learning_rate = 2e-4
+  c.learner.learning_rate = 1e-4  # from scratch; pretrained ones take 1e-6
   c.learner.warmup_steps = 4
   c.learner.rows_per_batch = 2
   c.learner.row_len = 1280
@@ -145,7 +147,7 @@ def _shrink(c: ml_collections.ConfigDict):
   c.cold_start.drills, c.cold_start.drill_steps = 8, 1
   c.cold_start.exercise_steps, c.cold_start.opening_steps = 1, 1
   c.sft.decay_steps, c.sft.warmup_steps = 4, 1
-  c.engine.num_slots, c.engine.attend_buckets = 4, (1280,)
+  c.engine.num_slots, c.engine.num_lanes, c.engine.attend_buckets = 4, 1, (1280,)
   c.engine.extend_buckets, c.engine.row_buckets = (128,), (4,)
   c.train.num_updates, c.train.group_size, c.train.minibatches = 1, 2, 1
   c.feed.tasks_per_update = 2
