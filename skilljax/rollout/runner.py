@@ -8,6 +8,7 @@ Must not know about: losses, parameters, where a plan comes from.
 
 import collections
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -33,17 +34,25 @@ class RunnerSettings:
     act_tokens: longest task response, in tokens.
     edit_tokens: longest review response, in tokens.
     poll_timeout_s: how long to wait for environments when the engine is idle.
+    step_share: the engine steps when at least this share of the open episodes waits for
+      it; the others are with their environments. In [0, 1].
   """
 
   act_tokens: int = 48
   edit_tokens: int = 128
   poll_timeout_s: float = 1.0
+  step_share: float = 0.5
 
   def __post_init__(self):
     for name in ("act_tokens", "edit_tokens"):
       value = self.__dict__[name]
       if value < 1:
         raise ValueError(f"{name}={value} must be >= 1 (config key agent.budget.{name})")
+    if not 0.0 <= self.step_share <= 1.0:
+      raise ValueError(
+        f"step_share={self.step_share} must be in [0, 1] "
+        "(config key agent.budget.step_share)"
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,14 +163,18 @@ class _Run:
   def execute(self) -> Rollout:
     """Runs until every node has a trajectory."""
     runner, total = self.runner, len(self.plan.nodes)
+    patient = True
     while len(self.trajectories) < total:
       self._start_episodes()
-      results = runner.engine.step()
-      idle = not results and self.in_flight == 0
-      timeout_s = runner.settings.poll_timeout_s if idle else 0.0
-      for result in results:
+      # A step costs the same for few rows as for many: wait for the environments first,
+      # but not for one that hangs.
+      least = math.ceil(runner.settings.step_share * len(self.episodes))
+      wait = self.in_flight == 0 or (patient and self.in_flight < least)
+      for result in () if wait else runner.engine.step():
         self._on_response(result)
-      for ticket, answer in runner.pool.poll(timeout_s):
+      answers = runner.pool.poll(runner.settings.poll_timeout_s if wait else 0.0)
+      patient = bool(answers) or (patient and not wait)
+      for ticket, answer in answers:
         self._on_answer(ticket, answer)
     order = [node.node_id for node in self.plan.nodes]
     return Rollout(

@@ -91,7 +91,9 @@ class _Desk:
     self._engine = engine
     self._writer = MetricWriter(folder, resume_step=resumed)
     self._recorder = Recorder(folder, policy.tokenizer, resume_step=resumed)
-    self._progress = Progress("training", total=settings.train.num_updates)
+    self._progress = Progress(
+      "training", total=settings.train.num_updates, done=resumed or 0
+    )
     self._progress.__enter__()
     self._clock = time.perf_counter()
 

@@ -10,6 +10,7 @@ from skilljax.types import Role
 from tests.rollout.worlds import (
   TEACHER,
   Notes,
+  TricklePool,
   make_note_runner,
   make_runner,
   note_task,
@@ -142,8 +143,35 @@ def test_slots_environments_and_latencies_change_nothing(
   plan, banks = household_plan()
   runner = make_runner(num_slots=num_slots, capacity=capacity, shuffle=shuffle)
   assert_same(runner.run(plan, banks), household)
-  assert runner.engine.most_open <= min(num_slots, capacity)
+  # An episode under review holds a slot, but no environment any more.
+  assert runner.engine.most_open <= num_slots
   assert (runner.engine.num_free, runner.pool.num_free) == (num_slots, capacity)
+
+
+def trickle(runner, *, stuck=None, **settings):
+  """The same runner, before a pool whose answers come one by one."""
+  return dataclasses.replace(
+    runner,
+    pool=TricklePool(runner.pool, stuck),
+    settings=dataclasses.replace(runner.settings, **settings),
+  )
+
+
+def test_the_engine_waits_for_enough_requests(household):
+  plan, banks = household_plan()
+  steps = {}
+  for share in (0.0, 0.5, 1.0):
+    runner = trickle(make_runner(num_slots=64, capacity=64), step_share=share)
+    assert_same(runner.run(plan, banks), household)
+    steps[share] = runner.engine.num_steps
+  assert steps[1.0] < steps[0.5] < steps[0.0] / 4
+
+
+def test_an_environment_that_hangs_does_not_stop_the_others(household):
+  plan, banks = household_plan()
+  runner = make_runner(num_slots=2, capacity=2)
+  runner = trickle(runner, stuck=plan.nodes[0].node_id, step_share=1.0)
+  assert_same(runner.run(plan, banks), household)
 
 
 def test_all_slots_are_used():

@@ -68,7 +68,7 @@ class KeyedEngine:
       max_len=max_len,
     )
     self.log = []  # requests and results, in order
-    self.most_open = 0
+    self.most_open = self.num_steps = 0
 
   policy_version = property(lambda self: self._inner.policy_version)
   num_free = property(lambda self: self._inner.num_free)
@@ -85,6 +85,7 @@ class KeyedEngine:
     self.most_open = max(self.most_open, len(self._keys))
 
   def step(self):
+    self.num_steps += 1
     return [self._finish(result) for result in self._inner.step()]
 
   def release(self, sequence):
@@ -139,6 +140,29 @@ class ShuffledPool:
     out, self._held = self._held[:number], self._held[number:]
     self.arrivals += [ticket for ticket, answer in out]
     return out
+
+
+class TricklePool(ShuffledPool):
+  """One answer a poll; none for `stuck` while another episode is open."""
+
+  def __init__(self, inner, stuck=None):
+    super().__init__(inner, seed=0)
+    self._stuck, self._open = stuck, set()
+
+  def start(self, ticket, task):
+    self._open.add(ticket)
+    super().start(ticket, task)
+
+  def release(self, ticket):
+    self._open.discard(ticket)
+    super().release(ticket)
+
+  def poll(self, timeout_s):
+    self._held += self._inner.poll(timeout_s)
+    ready = [h for h in self._held if h[0] != self._stuck or self._open == {h[0]}]
+    for answer in ready[:1]:
+      self._held.remove(answer)
+    return ready[:1]
 
 
 def make_runner(
