@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from experiments.bench import engine as bench_engine
 from skilljax import assembly, config
 from skilljax.runs import cold_start, demo, evaluation, training
 
@@ -115,6 +116,13 @@ def test_grpo_without_skills_has_no_review_and_no_probe(root, cold_policy, tmp_p
   per_update = settings.feed.tasks_per_update * settings.train.group_size
   assert rows[-1]["rollout/interactions"] == per_update * len(rows)
   assert settings.eval.arms == ("no_bank",)  # a policy without reviews has no other
+
+
+def test_the_engine_is_measured_on_real_episodes(root, cold_policy):
+  settings = settings_of(HOUSEHOLD, root)
+  row = bench_engine.measure(settings, assembly.load_policy(cold_policy), 3, 2)
+  assert (row["episodes"], row["recompilations"]) == (6, 0)
+  assert 0 < row["tok_s_wall"] <= row["tok_s_engine"]
 
 
 @pytest.mark.timeout(900)
