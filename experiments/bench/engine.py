@@ -1,0 +1,78 @@
+"""Measures the decode engine on real episodes of a policy.
+
+    python -m experiments.bench.engine --config=configs/household.py \
+        --policy=runs/demo/rl/policy
+
+Plays training tasks without reviews, as many at once as the engine has slots. Prints one
+JSON object: sampled tokens a second of engine time and of wall time (environments and
+host included), mean occupancy of the slots, programs traced after warm-up.
+
+Must not know about: learning, skills.
+"""
+
+import json
+import random
+import time
+from collections.abc import Sequence
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from skilljax import assembly
+from skilljax.envs import base as envs
+from skilljax.rollout.plan import Purpose, independent_groups
+from skilljax.skills.bank import SkillBank
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "config file and variant")
+POLICY = flags.DEFINE_string("policy", None, "folder of the policy")
+GROUPS = flags.DEFINE_integer("groups", 0, "tasks to play; 0: twice the slots", 0)
+GROUP_SIZE = flags.DEFINE_integer("group_size", 8, "episodes of each task", 1)
+
+
+def measure(
+  settings: assembly.Settings, policy: assembly.Policy, groups: int, group_size: int
+) -> dict[str, float]:
+  """Rates of one rollout of `groups` tasks × `group_size` episodes."""
+  engine = assembly.make_engine(settings, policy)
+  engine.publish(policy.params, 0)
+  engine.warmup()
+  traces = engine.num_traces
+  source = envs.make_source(settings.env_name, settings.env)
+  tasks = random.Random(0).sample(list(source.tasks("train")), groups)
+  plan = independent_groups(tasks, group_size, key=(Purpose.TRAIN, 0), review=False)
+  with assembly.make_pool(settings) as pool:
+    runner = assembly.make_runner(
+      settings, engine=engine, tokenizer=policy.tokenizer, pool=pool
+    )
+    begin = time.perf_counter()
+    rollout = runner.run(plan, {task.scope: SkillBank() for task in tasks})
+    wall_s = time.perf_counter() - begin
+  stats = engine.stats()
+  return {
+    "episodes": len(plan.nodes),
+    "success": sum(t.success for t in rollout.trajectories.values()) / len(plan.nodes),
+    "decoded_tokens": stats["decoded_tokens"],
+    "tok_s_engine": stats["decoded_tok_s"],
+    "tok_s_wall": stats["decoded_tokens"] / wall_s,
+    "extend_tokens": stats["extend_tokens"],
+    "extend_fill": stats["extend_fill"],
+    "occupancy": stats["occupancy"],
+    "engine_share_of_wall": stats["step_s"] / wall_s,
+    "recompilations": engine.num_traces - traces,
+  }
+
+
+def main(argv: Sequence[str]):
+  """Prints one JSON object."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+  logging.set_verbosity(logging.WARNING)
+  settings = assembly.read_settings(CONFIG.value)
+  policy = assembly.load_policy(POLICY.value)
+  groups = GROUPS.value or max(1, 2 * settings.engine.num_slots // GROUP_SIZE.value)
+  print(json.dumps(measure(settings, policy, groups, GROUP_SIZE.value)))
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "policy"])
+  app.run(main)
