@@ -286,15 +286,7 @@ class Learner:
     return jax.jit(jax.value_and_grad(loss, has_aux=True))
 
   def _policy_loss(self, params: Params, batch: TokenBatch) -> tuple[jax.Array, Metrics]:
-    logprobs, entropy = sequence_logprobs(
-      params,
-      batch.tokens,
-      batch.positions,
-      batch.segment_ids,
-      self.model,
-      temperature=self.loss.temperature,
-      chunk=self.settings.logprob_chunk,
-    )
+    logprobs, entropy = self._score_rows(params, batch, self.loss.temperature)
     return losses.policy_loss(
       logprobs,
       batch,
@@ -309,26 +301,25 @@ class Learner:
     )
 
   def _sft_loss(self, params: Params, batch: TokenBatch) -> tuple[jax.Array, Metrics]:
-    logprobs, _ = sequence_logprobs(
-      params,
-      batch.tokens,
-      batch.positions,
-      batch.segment_ids,
-      self.model,
-      chunk=self.settings.logprob_chunk,
-    )
+    logprobs, _ = self._score_rows(params, batch, temperature=1.0)
     return losses.sft_loss(logprobs, batch)
 
   def _logprobs(self, params: Params, batch: TokenBatch) -> jax.Array:
+    return self._score_rows(params, batch, self.loss.temperature)[0]
+
+  def _score_rows(
+    self, params: Params, batch: TokenBatch, temperature: float
+  ) -> tuple[jax.Array, jax.Array]:
+    """(log-probs, entropy) of the rows, as `sequence_logprobs`."""
     return sequence_logprobs(
       params,
       batch.tokens,
       batch.positions,
       batch.segment_ids,
       self.model,
-      temperature=self.loss.temperature,
+      temperature=temperature,
       chunk=self.settings.logprob_chunk,
-    )[0]
+    )
 
   def _apply_gradients(
     self, state: TrainState, gradient: Params
