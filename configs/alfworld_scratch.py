@@ -8,8 +8,8 @@
       --policy=runs/alf_rl/policy --banks=runs/alf_rl/banks --workdir=runs/alf_rl/eval
 
 Two CPU cores, about an hour: 13 minutes for the cold start, 40 for 30 updates, 4 for a
-split in three arms. After RL 61 % seen, 70 % unseen: experiments/LEADERBOARD.md. The policy
-sees no list of admissible commands.
+split in three arms. After RL 61 % seen, 70 % unseen: experiments/LEADERBOARD.md. The
+policy sees no list of admissible commands.
 Variants: `:debug`, `:grpo` (no skills), `:split=valid_seen`, `:seed=1`, `:updates=30`.
 """
 
