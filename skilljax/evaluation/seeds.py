@@ -31,16 +31,25 @@ def gain(runs: Sequence[Run], arm: str, baseline: str) -> Estimate:
   return crossed_mean([_minus(left, right) for left, right in pairs])
 
 
-def contrast(runs: Sequence[Run], others: Sequence[Run], arm: str) -> Estimate:
-  """Difference between two recipes in one arm: seed n of one against seed n of the other.
+def contrast(
+  runs: Sequence[Run], others: Sequence[Run], arm: str, *, other_arm: str = ""
+) -> Estimate:
+  """Difference between two recipes: seed n of one against seed n of the other.
 
+  Args:
+    runs, others: of the two recipes.
+    arm: of `runs`.
+    other_arm: of `others`; '' takes the same.
   Raises:
     ValueError: another number of seeds, or other tasks.
   """
   if len(runs) != len(others):
     raise ValueError(f"cannot pair {len(runs)} seeds with {len(others)}")
-  pairs = zip(runs, others, strict=True)
-  return crossed_mean([_minus(_of_arm(a, arm), _of_arm(b, arm)) for a, b in pairs])
+  pairs = [
+    (_of_arm(run, arm), _of_arm(other, other_arm or arm))
+    for run, other in zip(runs, others, strict=True)
+  ]
+  return crossed_mean([_minus(left, right) for left, right in pairs])
 
 
 def crossed_mean(
@@ -159,14 +168,23 @@ def table(recipes: Mapping[str, Sequence[Run]]) -> str:
       if arm != "no_bank" and "no_bank" in arms
     ]
   for label in others:
-    runs, base = recipes[label], recipes[first]
-    shared = [arm for arm in by_arm(runs[0]) if arm in by_arm(base[0])]
     lines.append(f"{label} - {first}")
-    if len(runs) != len(base):
-      lines.append(f"  not compared: {len(runs)} seeds cannot be paired with {len(base)}")
-      continue
-    lines += [f"  {arm:<28}{contrast(runs, base, arm)}" for arm in shared]
+    lines += _contrasts(recipes[label], recipes[first], first)
   return "\n".join(lines)
+
+
+def _contrasts(runs: Sequence[Run], base: Sequence[Run], name: str) -> list[str]:
+  """Each arm against the same of the baseline recipe, then against its no bank."""
+  if len(runs) != len(base):
+    return [f"  not compared: {len(runs)} seeds cannot be paired with {len(base)}"]
+  arms, others = by_arm(runs[0]), by_arm(base[0])
+  pairs = [(arm, arm, arm) for arm in arms if arm in others]
+  if "no_bank" in others:
+    pairs += [(f"{a} - no_bank of {name}", a, "no_bank") for a in arms if a != "no_bank"]
+  return [
+    f"  {title:<28}{contrast(runs, base, arm, other_arm=other)}"
+    for title, arm, other in pairs
+  ]
 
 
 def _of_arm(run: Run, arm: str) -> Values:

@@ -25,6 +25,8 @@ def test_means_and_gains_by_hand():
   assert seeds.gain([ONE, TWO], "evolving", "no_bank").mean == pytest.approx(5 / 8)
   assert seeds.contrast([ONE], [TWO], "no_bank").mean == pytest.approx(1 / 4)
   assert seeds.contrast([TWO, ONE], [ONE, TWO], "evolving").mean == 0.0
+  crossed = seeds.contrast([ONE], [TWO], "evolving", other_arm="no_bank")
+  assert crossed.mean == pytest.approx(3 / 4)
   estimate = seeds.success([ONE, TWO], "evolving")
   assert (estimate.count, estimate.clusters) == (8, 2)
 
@@ -118,7 +120,9 @@ def test_the_table_names_recipes_arms_and_differences():
   assert "each 25.0%, 0.0%" in text  # of the trained policies without a bank
   assert any(line.startswith("  evolving - no_bank") for line in lines)
   at = lines.index("trained - cold")
-  assert [line.split()[:2] for line in lines[at + 1 :]] == [
+  assert [line.split()[:2] for line in lines[at + 1 : at + 3]] == [
     ["no_bank", "12.5%"],
     ["evolving", "0.0%"],
   ]
+  assert lines[at + 3].split()[:6] == ["evolving", "-", "no_bank", "of", "cold", "75.0%"]
+  assert len(lines) == at + 4
