@@ -64,6 +64,13 @@ def wait_for_checkpoint(process: subprocess.Popen, folder: pathlib.Path, step: i
   raise AssertionError("no checkpoint in time")
 
 
+def last_checkpoint(folder: pathlib.Path) -> dict:
+  """Checksums of parameters and optimiser state, and the banks with their statistics."""
+  unit = json.loads((folder / "checkpoints" / "6" / "host" / "metadata").read_text())
+  assert any("opt" in name for name in unit["manifest"]), list(unit["manifest"])[:3]
+  return unit
+
+
 @pytest.mark.timeout(600)
 def test_a_killed_run_ends_bit_for_bit_like_a_straight_one(root, cold_policy, tmp_path):
   straight, killed = tmp_path / "straight", tmp_path / "killed"
@@ -78,6 +85,7 @@ def test_a_killed_run_ends_bit_for_bit_like_a_straight_one(root, cold_policy, tm
     assert process.returncode == 0, error[-2000:]
   for name in RESULTS:
     assert (killed / name).read_bytes() == (straight / name).read_bytes(), name
+  assert last_checkpoint(killed) == last_checkpoint(straight)
   rows = [json.loads(line) for line in (killed / "metrics.jsonl").open()]
   assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
 
@@ -104,6 +112,24 @@ def test_the_demo_runs_end_to_end_and_a_second_call_repeats_nothing(
   before = (tmp_path / "rl" / "metrics.jsonl").read_bytes()
   demo.run(settings, tmp_path)
   assert (tmp_path / "rl" / "metrics.jsonl").read_bytes() == before
+
+
+RECIPES = sorted(
+  path.stem
+  for path in (pathlib.Path(__file__).parents[1] / "configs" / "recipes").glob("*.py")
+  if path.stem != "__init__"
+)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains(root, cold_policy, tmp_path, name):
+  path = f"configs/recipes/{name}.py:debug"
+  settings = settings_of(path, root, {"train.num_updates": 1})
+  policy = training.run(settings, cold_policy, tmp_path)
+  assert assembly.load_policy(policy).model == assembly.load_policy(cold_policy).model
+  (row,) = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+  assert row["train/grad_norm"] > 0.0
 
 
 @pytest.mark.timeout(600)
