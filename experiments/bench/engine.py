@@ -4,8 +4,9 @@
         --policy=runs/demo/rl/policy
 
 Plays training tasks without reviews, as many at once as the engine has slots. Prints one
-JSON object: sampled tokens a second of engine time and of wall time (environments and
-host included), mean occupancy of the slots, programs traced after warm-up.
+JSON object: sampled tokens a second of decoding, of engine time (prompts and observations
+included) and of wall time (environments and host too), prompt tokens a second, mean
+occupancy of the slots, programs traced after warm-up.
 
 Must not know about: learning, skills.
 """
@@ -52,9 +53,10 @@ def measure(
     "episodes": len(plan.nodes),
     "success": sum(t.success for t in rollout.trajectories.values()) / len(plan.nodes),
     "decoded_tokens": stats["decoded_tokens"],
+    "decode_tok_s": stats["decoded_tokens"] / stats["decode_s"],
+    "extend_tok_s": stats["extend_tokens"] / stats["extend_s"],
     "tok_s_engine": stats["decoded_tok_s"],
     "tok_s_wall": stats["decoded_tokens"] / wall_s,
-    "extend_tokens": stats["extend_tokens"],
     "extend_fill": stats["extend_fill"],
     "occupancy": stats["occupancy"],
     "engine_share_of_wall": stats["step_s"] / wall_s,
