@@ -3,15 +3,15 @@
 python -m experiments.demo --workdir=runs/demo
 """
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
+from experiments import command_line
 from skilljax import assembly
 from skilljax.runs import demo
 
-CONFIG = config_flags.DEFINE_config_file(
-  "config", "configs/household.py:updates=28", "config file and variant"
-)
+DEFAULT_CONFIG = "configs/household.py:updates=28"
+CONFIG = config_flags.DEFINE_config_file("config", None, "config file and variant")
 WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "folder of the demo")
 
 
@@ -23,4 +23,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-  app.run(main)
+  command_line.run(main, default_config=DEFAULT_CONFIG)

@@ -4,9 +4,10 @@
       --policy=runs/rl/policy --workdir=runs/rl/eval
 """
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
+from experiments import command_line
 from skilljax import assembly
 from skilljax.runs import evaluation
 
@@ -29,4 +30,4 @@ def main(_):
 
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "policy", "workdir"])
-  app.run(main)
+  command_line.run(main)

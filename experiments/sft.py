@@ -3,9 +3,10 @@
 python -m experiments.sft --config=configs/household.py --workdir=runs/cold
 """
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
+from experiments import command_line
 from skilljax import assembly
 from skilljax.runs import cold_start
 
@@ -23,4 +24,4 @@ def main(_):
 
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "workdir"])
-  app.run(main)
+  command_line.run(main)

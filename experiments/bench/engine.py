@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from experiments import command_line
 from skilljax import assembly
 from skilljax.envs import base as envs
 from skilljax.rollout.plan import Purpose, independent_groups
@@ -77,4 +78,4 @@ def main(argv: Sequence[str]):
 
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "policy"])
-  app.run(main)
+  command_line.run(main)

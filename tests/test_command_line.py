@@ -1,0 +1,50 @@
+"""Commands name what is wrong with a config in one line, before they start."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+HOUSEHOLD = "--config=configs/household.py:debug"
+
+
+def command(module, *flags):
+  return subprocess.run(
+    [sys.executable, "-m", f"experiments.{module}", *flags],
+    cwd=ROOT,
+    env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+@pytest.mark.parametrize(
+  ("flags", "said"),
+  [
+    (
+      [HOUSEHOLD, "--config.learner.rate=1"],
+      "flag --config.learner.rate: configs/household.py:debug has no such key",
+    ),
+    ([HOUSEHOLD, "--config.learner.learning_rat=1"], "mean learner.learning_rate"),
+    (["--config", "configs/household.py:upd=3"], "'upd' of 'upd=3' is unknown"),
+    (["--config=configs/nowhere.py"], "'configs/nowhere.py' does not exist"),
+    ([HOUSEHOLD, "--config.pool.num_workers=many"], "--config.pool.num_workers=many"),
+    ([HOUSEHOLD, "--config.engine.num_lanes=3"], "engine.num_lanes=3 must divide"),
+  ],
+)
+def test_a_bad_config_ends_the_command_with_its_key(flags, said, tmp_path):
+  done = command("sft", *flags, f"--workdir={tmp_path / 'run'}")
+  assert done.returncode != 0
+  assert said in done.stderr
+  assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_key_costs_no_traceback(tmp_path):
+  done = command("demo", "--config.rl.weight=1", f"--workdir={tmp_path / 'run'}")
+  assert done.returncode == 1
+  assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+  assert "rl.weight: configs/household.py:updates=28 has no such key" in done.stderr
