@@ -86,7 +86,7 @@ class LaneEngine:
   def stats(self) -> dict[str, float]:
     """Totals over the lanes; seconds and shares are means, rates are sums."""
     rows = [lane.stats() for lane in self._lanes]
-    mean = {"extend_s", "decode_s", "step_s", "occupancy", "extend_fill", "num_steps"}
+    mean = {"device_s", "step_s", "occupancy", "extend_fill", "num_steps"}
     return {
       name: sum(row[name] for row in rows) / (len(rows) if name in mean else 1)
       for name in rows[0]

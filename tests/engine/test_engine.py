@@ -263,8 +263,7 @@ def test_stats(make_engine, episodes):
   assert stats["extend_tokens"] == contexts - len(episodes)
   assert 0 < stats["occupancy"] <= 1
   assert 0 < stats["extend_fill"] <= 1
-  assert min(stats["extend_s"], stats["decode_s"]) > 0
-  assert stats["extend_s"] + stats["decode_s"] <= stats["step_s"]
+  assert 0 < stats["device_s"] <= stats["step_s"]
   assert stats["decoded_tok_s"] == stats["decoded_tokens"] / stats["step_s"]
   engine.reset_stats()
   assert not any(engine.stats().values())

@@ -145,6 +145,11 @@ def test_slots_environments_and_latencies_change_nothing(
   assert_same(runner.run(plan, banks), household)
   # An episode under review holds a slot, but no environment any more.
   assert runner.engine.most_open <= num_slots
+  eager = make_runner(num_slots=num_slots, capacity=capacity, shuffle=shuffle)
+  settings = dataclasses.replace(eager.settings, step_share=0.0)
+  eager = dataclasses.replace(eager, settings=settings)
+  assert_same(eager.run(plan, banks), household)
+  assert eager.engine.most_open <= min(num_slots, capacity)
   assert (runner.engine.num_free, runner.pool.num_free) == (num_slots, capacity)
 
 
