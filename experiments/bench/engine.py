@@ -79,23 +79,25 @@ def decode_rate(engine: Engine, texts: Sequence[np.ndarray]) -> float:
   """
   third = engine.max_len // 3
   names = [f"slot{number}" for number in range(engine.num_free)]
+
+  def submit(name: str, tokens: np.ndarray, num: int) -> None:
+    engine.submit(GenerateRequest(name, tokens, num, (num,)))
+
   for name, text in zip(names, itertools.cycle(texts), strict=False):
-    engine.submit(GenerateRequest(name, text[:third], 1, (0,)))
-  _step_until_idle(engine, len(names))
+    submit(name, text[:third], 1)
+  opened = [result.sequence for result in engine.step()]
+  while len(opened) < len(names):
+    opened += [result.sequence for result in engine.step()]
   engine.reset_stats()
-  for round_ in range(1, 1 + third // DECODE_TOKENS):
-    for name in names:
-      none = np.zeros(0, np.int32)
-      engine.submit(GenerateRequest(name, none, DECODE_TOKENS, (round_,)))
-    _step_until_idle(engine, len(names))
+  for name in names:
+    submit(name, np.zeros(0, np.int32), DECODE_TOKENS)
+  for _ in range(third // DECODE_TOKENS):  # so no sequence comes near its end
+    for result in engine.step():  # continuous batching: a slot that is done goes on
+      submit(result.sequence, np.zeros(0, np.int32), DECODE_TOKENS)
+  rate = engine.stats()["decoded_tok_s"]
   for name in names:
     engine.release(name)
-  return engine.stats()["decoded_tok_s"]
-
-
-def _step_until_idle(engine: Engine, num_running: int) -> None:
-  while num_running:
-    num_running -= len(engine.step())
+  return rate
 
 
 def main(argv: Sequence[str]):
