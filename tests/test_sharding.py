@@ -8,9 +8,10 @@ import jax
 import pytest
 from jax.sharding import AbstractMesh, PartitionSpec
 
-from skilljax import sharding
+from skilljax import optimizer, placement, sharding
 from skilljax.models.config import ModelConfig
-from skilljax.models.params import ParamSpec, param_specs
+from skilljax.models.lora import LoraSettings
+from skilljax.models.params import ParamSpec, init_params, param_specs
 
 config = functools.partial(
   ModelConfig,
@@ -30,12 +31,16 @@ def mesh(**sizes) -> AbstractMesh:
 
 
 def test_every_parameter_has_one_sharding():
-  cfg = config(qkv_bias=True, qk_norm=True, tie_embeddings=False)
+  cfg = config(
+    qkv_bias=True, qk_norm=True, tie_embeddings=False, lora=LoraSettings(rank=4)
+  )
   specs = param_specs(cfg)
   shardings = sharding.param_shardings(specs, mesh(data=2, fsdp=2, tensor=2))
   assert jax.tree.structure(shardings) == jax.tree.structure(specs)
   assert shardings["layers"]["wq"].spec == PartitionSpec(None, "fsdp", "tensor", None)
   assert shardings["layers"]["w_down"].spec == PartitionSpec(None, "tensor", "fsdp")
+  assert shardings["lora"]["wo"]["a"].spec == PartitionSpec(None, "tensor", None, None)
+  assert shardings["lora"]["wo"]["b"].spec == PartitionSpec(None, None, "fsdp")
   assert shardings["embed"].spec == PartitionSpec("tensor", "fsdp")
   # No rule is left over either.
   used = {axis for spec in jax.tree.leaves(specs) for axis in spec.axes}
@@ -70,6 +75,35 @@ def test_make_mesh_errors():
     sharding.make_mesh(fsdp=0)
   with pytest.raises(ValueError, match=r"data=512.*needs 512 devices"):
     sharding.make_mesh(data=512)
+
+
+@pytest.mark.parametrize("moments", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_moments_lie_where_their_parameters_do(name, moments):
+  cfg = config(tie_embeddings=False)
+  settings = optimizer.LearnerSettings(optimizer=name, moment_dtype=moments)
+  make = optimizer.make_optimizer(settings)
+  place = placement.Placement.on(sharding.make_mesh(), cfg, settings, make)
+  shapes = jax.eval_shape(lambda key: init_params(key, cfg), jax.random.key(0))
+  state = jax.eval_shape(make.init, shapes)
+  assert jax.tree.structure(place.opt_state) == jax.tree.structure(state)
+  found = jax.tree.leaves(place.opt_state)
+  specs = {leaf.spec for leaf in found}
+  assert PartitionSpec(None, "fsdp", "tensor", None) in specs
+  for leaf, at in zip(jax.tree.leaves(state), found, strict=True):
+    assert len(at.spec) <= leaf.ndim
+
+
+def test_rows_that_the_mesh_does_not_divide_are_refused():
+  settings = optimizer.LearnerSettings(rows_per_batch=3)
+  make = optimizer.make_optimizer(settings)
+  with pytest.raises(ValueError, match=r"mesh\.data=2 x .* must divide learner"):
+    placement.Placement.on(mesh(data=2), config(), settings, make)
+
+
+def test_slots_that_the_mesh_does_not_divide_are_refused():
+  with pytest.raises(ValueError, match=r"must divide engine\.num_slots=6"):
+    sharding.cache_shardings((("slots",),), mesh(data=2, fsdp=2), num_slots=6)
 
 
 ON_8_DEVICES = """

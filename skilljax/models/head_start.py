@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from skilljax.models.attention import rope_frequencies
+from skilljax.models import rope
 from skilljax.models.config import ModelConfig
 from skilljax.models.params import Params
 
@@ -25,6 +25,11 @@ WRITE, COPY = 3.0, 2.0  # what the two heads write, relative to embeddings
 
 def check_num(num: int, cfg: ModelConfig) -> None:
   """Raises a ValueError unless a model has room for `num` such heads, 1 at least."""
+  if cfg.unit_offset_norms or cfg.scale_embed:
+    raise ValueError(
+      "previous_token_heads needs model.unit_offset_norms=False and "
+      "model.scale_embed=False (config key cold_start.previous_token_heads)"
+    )
   most = cfg.num_heads // cfg.num_kv_heads
   if not 1 <= num <= most:
     raise ValueError(
@@ -52,7 +57,7 @@ def previous_token_heads(params: Params, cfg: ModelConfig, num: int = 1) -> Para
     ValueError: `num` is out of range.
   """
   check_num(num, cfg)
-  frequencies = rope_frequencies(cfg)
+  frequencies = rope.frequencies(cfg.head_dim, cfg.rope_theta, cfg.rope_scaling)
   pairs = np.arange(cfg.head_dim // 2) < PAIRS
   embed = params["embed"].at[:, 0].set(BASE)
   layers = dict(params["layers"])

@@ -1,68 +1,88 @@
 """Hugging Face checkpoints in and out: config.json and safetensors.
 
-Purpose: a table of names and orientations between the parameter tree and the files of
-Qwen2, Qwen3 and Llama. No torch: safetensors is read and written as NumPy arrays.
+Tensors stream one by one, so the host holds little more than what stays on its own
+devices: a layer's tensor is put where it belongs and written into the stacked parameter
+in place. No torch.
 Must not know about: the forward pass, meshes, tokenizers.
 """
 
+import dataclasses
+import functools
+import itertools
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-from safetensors.numpy import save_file
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
+from skilljax.models import hf_config, lora
 from skilljax.models.config import ModelConfig
-from skilljax.models.params import Params, ParamSpec, param_specs
+from skilljax.models.hf_names import (
+  IGNORED_SUFFIX,
+  TIED_HEAD,
+  TensorName,
+  tensor_names,
+)
+from skilljax.models.params import Params, param_specs
+from skilljax.models.safetensors_files import (
+  NewTensor,
+  StoredTensor,
+  read_header,
+  write,
+)
+from skilljax.sharding import to_host
 
-# Parameter -> (tensor name, leading axes that are inputs). Files hold matrices as
-# [outputs, inputs]; 0 marks a vector, stored flat; None is stored as it is here.
-_TOP = {
-  "embed": ("model.embed_tokens.weight", None),
-  "final_norm": ("model.norm.weight", 0),
-  "head": ("lm_head.weight", 1),
-}
-_LAYER = {
-  "attn_norm": ("input_layernorm.weight", 0),
-  "wq": ("self_attn.q_proj.weight", 1),
-  "wk": ("self_attn.k_proj.weight", 1),
-  "wv": ("self_attn.v_proj.weight", 1),
-  "wo": ("self_attn.o_proj.weight", 2),
-  "bq": ("self_attn.q_proj.bias", 0),
-  "bk": ("self_attn.k_proj.bias", 0),
-  "bv": ("self_attn.v_proj.bias", 0),
-  "q_norm": ("self_attn.q_norm.weight", 0),
-  "k_norm": ("self_attn.k_norm.weight", 0),
-  "mlp_norm": ("post_attention_layernorm.weight", 0),
-  "w_gate": ("mlp.gate_proj.weight", 1),
-  "w_up": ("mlp.up_proj.weight", 1),
-  "w_down": ("mlp.down_proj.weight", 1),
-}
+MAX_SHARD_BYTES = 5 << 30
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-# A buffer, not a weight, that old Llama exports carry along.
-_IGNORED_SUFFIX = "rotary_emb.inv_freq"
 
 
-class _Found(NamedTuple):
-  path: Path
-  shape: tuple[int, ...]
+def read_config(folder: str | Path) -> ModelConfig:
+  """The model that a checkpoint folder holds.
+
+  Raises:
+    FileNotFoundError: no config.json.
+    ValueError: it is no JSON, or describes what is not supported.
+  """
+  path = Path(folder) / _CONFIG
+  if not path.exists():
+    raise FileNotFoundError(f"checkpoint file {path} does not exist")
+  try:
+    return hf_config.read(json.loads(path.read_text("utf-8")))
+  except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
+    # The last three: a value of another type than it has in every such file.
+    raise ValueError(f"{path}: {error}") from error
+
+
+def check_checkpoint(folder: str | Path) -> ModelConfig:
+  """The model that a folder holds, after a look at the headers of its weight files.
+
+  Raises:
+    FileNotFoundError, ValueError: as `load_checkpoint`.
+  """
+  cfg = read_config(folder)
+  _check_tensors(cfg, tensor_names(cfg), _scan(_weight_files(Path(folder))), Path(folder))
+  return cfg
 
 
 def load_checkpoint(
-  folder: str | Path, *, param_dtype: str = "float32"
+  folder: str | Path, *, param_dtype: str = "float32", shardings: Any = None
 ) -> tuple[ModelConfig, Params]:
   """Reads a checkpoint folder: config.json with one safetensors file or sharded ones.
 
   Args:
     folder: holds config.json and model.safetensors or model.safetensors.index.json.
     param_dtype: type of the returned arrays, whatever the files hold.
+    shardings: tree of `param_specs(config)` with a `NamedSharding` at each leaf, which
+      must not split the layer axis; each host reads what its devices hold. None = all on
+      one device.
   Returns:
     (config, parameters in the stacked layout). The config computes in float32; use
     `dataclasses.replace` for another compute type.
@@ -72,124 +92,249 @@ def load_checkpoint(
       another shape, all listed in one message.
   """
   folder = Path(folder)
-  cfg = ModelConfig.from_hf_dict(json.loads(_existing(folder / _CONFIG).read_text()))
+  cfg = read_config(folder)
   found = _scan(_weight_files(folder))
-  _check_tensors(cfg, found, folder)
-
-  def read(name: str, shape: tuple[int, ...], inputs: int | None) -> np.ndarray:
-    with safetensors.safe_open(found[name].path, "numpy") as file:
-      tensor = file.get_tensor(name)
-    return (tensor.T if inputs else tensor).reshape(shape).astype(param_dtype)
-
-  specs = param_specs(cfg)
-  layers = {}
-  for key, spec in specs.pop("layers").items():
-    per_layer = [
-      read(_layer_name(i, key), spec.shape[1:], _LAYER[key][1])
-      for i in range(cfg.num_layers)
-    ]
-    layers[key] = jnp.asarray(np.stack(per_layer))
-  params: Params = {"layers": layers}
-  for key, spec in specs.items():
-    name, inputs = _TOP[key]
-    params[key] = jnp.asarray(read(name, spec.shape, inputs))
+  names = tensor_names(cfg)
+  _check_tensors(cfg, names, found, folder)
+  if shardings is None:
+    one = SingleDeviceSharding(jax.devices()[0])
+    shardings = jax.tree.map(lambda _: one, param_specs(cfg))
+  dtype = np.dtype(jnp.dtype(param_dtype))
+  params: Params = {"layers": {}}
+  for key, group in itertools.groupby(sorted(names, key=_param_order), _param_order):
+    tensors = list(group)
+    if tensors[0].layer is None:
+      params[key[1]] = _place(tensors[0], found, dtype, shardings[key[1]])
+    else:
+      sharding = shardings["layers"][key[1]]
+      params["layers"][key[1]] = _stack(tensors, found, dtype, sharding)
   return cfg, params
 
 
-def save_checkpoint(folder: str | Path, cfg: ModelConfig, params: Params) -> None:
-  """Writes config.json and model.safetensors, which `transformers` loads.
+def save_checkpoint(
+  folder: str | Path,
+  cfg: ModelConfig,
+  params: Params,
+  *,
+  max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> None:
+  """Writes config.json and safetensors, which `transformers` loads.
 
   Each file appears whole or not at all; weights come first, so a folder with a
-  config.json is complete.
+  config.json is complete. With several processes all must call; the first one writes.
 
   Args:
-    folder: made if absent; files of the same names are replaced.
+    folder: made if absent; weights and config that are there are replaced.
     cfg: the model.
-    params: stacked layout; stored in the type they have.
+    params: stacked layout, on any devices; stored in the type they have. Adapters are
+      merged.
+    max_shard_bytes: size above which the weights are several files with an index.
   Raises:
     ValueError: no supported family computes this config.
   """
   folder = Path(folder)
-  hf_config = cfg.to_hf_dict()
-  hf_config["dtype"] = hf_config["torch_dtype"] = str(params["embed"].dtype)
+  if cfg.lora:
+    params, cfg = lora.merge(params, cfg.lora), dataclasses.replace(cfg, lora=None)
+  hf = hf_config.write(cfg)
+  hf["dtype"] = hf["torch_dtype"] = str(params["embed"].dtype)
+  tensors = [_new_tensor(name, params) for name in tensor_names(cfg)]
+  shards = _split(tensors, max_shard_bytes)
+  count = len(shards)
+  files = [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
+  files = files if count > 1 else [_WEIGHTS]
+  if jax.process_index() != 0:
+    for tensor in tensors:
+      tensor.make()  # gathers, with all others
+    return
   folder.mkdir(parents=True, exist_ok=True)
-  tensors = {}
-  for name, array, inputs in _named_arrays(params):
-    if inputs:
-      array = array.reshape(math.prod(array.shape[:inputs]), -1).T
-    elif inputs == 0:
-      array = array.reshape(-1)
-    tensors[name] = np.ascontiguousarray(array)
-  partial = folder / f"{_WEIGHTS}.partial"
-  save_file(tensors, partial, metadata={"format": "pt"})
-  os.replace(partial, folder / _WEIGHTS)
-  partial = folder / f"{_CONFIG}.partial"
-  partial.write_text(json.dumps(hf_config, indent=2) + "\n")
-  os.replace(partial, folder / _CONFIG)
+  (folder / _CONFIG).unlink(missing_ok=True)
+  for file, shard in zip(files, shards, strict=True):
+    write(folder / file, shard)
+  where = {t.name: f for f, shard in zip(files, shards, strict=True) for t in shard}
+  if count > 1:
+    total = sum(tensor.num_bytes for tensor in tensors)
+    index = {"metadata": {"total_size": total}, "weight_map": where}
+    _write_json(folder / _INDEX, index)
+  else:
+    (folder / _INDEX).unlink(missing_ok=True)
+  for old in folder.glob("model*.safetensors"):  # of another number of files
+    if old.name not in files:
+      old.unlink()
+  _write_json(folder / _CONFIG, hf)
 
 
-def _layer_name(index: int, key: str) -> str:
-  return f"model.layers.{index}.{_LAYER[key][0]}"
+# Reading
 
 
-def _named_arrays(params: Params) -> Iterator[tuple[str, np.ndarray, int | None]]:
-  """(tensor name, our array, input axes) for every tensor of the file."""
-  for key, array in params.items():
-    if key != "layers":
-      yield _TOP[key][0], np.asarray(array), _TOP[key][1]
-  for key, stacked in params["layers"].items():
-    for i, array in enumerate(np.asarray(stacked)):
-      yield _layer_name(i, key), array, _LAYER[key][1]
+def _param_order(name: TensorName) -> tuple[bool, str]:
+  return name.layer is not None, name.key
 
 
-def _expected_shapes(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
-  """Tensor name -> shape in the file."""
+def _place(
+  name: TensorName, found: dict[str, StoredTensor], dtype: np.dtype, sharding: Any
+) -> jax.Array:
+  """One tensor as a device array; this host reads what its devices hold."""
 
-  def stored(shape: tuple[int, ...], inputs: int | None) -> tuple[int, ...]:
-    if inputs is None:
-      return shape
-    if inputs == 0:
-      return (math.prod(shape),)
-    return math.prod(shape[inputs:]), math.prod(shape[:inputs])
+  @functools.cache
+  def read(bounds: tuple[tuple[int, int], ...]) -> np.ndarray:
+    return _read(name, found[name.name], dtype, bounds)
 
-  specs = param_specs(cfg)
-  layers: dict[str, ParamSpec] = specs.pop("layers")
-  shapes = {_TOP[key][0]: stored(s.shape, _TOP[key][1]) for key, s in specs.items()}
-  for key, spec in layers.items():
-    for i in range(cfg.num_layers):
-      shapes[_layer_name(i, key)] = stored(spec.shape[1:], _LAYER[key][1])
-  return shapes
+  def piece(index: tuple[slice, ...]) -> np.ndarray:
+    bounds = [s.indices(size)[:2] for s, size in zip(index, name.shape, strict=True)]
+    return read(tuple(bounds))
+
+  array = jax.make_array_from_callback(name.shape, sharding, piece)
+  return jax.block_until_ready(array)  # or pieces of many tensors would wait on the host
+
+
+def _stack(
+  names: Sequence[TensorName],
+  found: dict[str, StoredTensor],
+  dtype: np.dtype,
+  sharding: Any,
+) -> jax.Array:
+  """The tensors of all layers as one array, filled layer by layer in place."""
+  one = _without_layers(sharding)
+  make, put = _stacking(names[0].shape, len(names), dtype, sharding)
+  stack = make()
+  for name in names:
+    stack = put(stack, _place(name, found, dtype, one), name.layer)
+  return jax.block_until_ready(stack)
+
+
+@functools.lru_cache(maxsize=64)
+def _stacking(shape: tuple[int, ...], num: int, dtype: np.dtype, sharding: Any):
+  """(an empty stack, one layer written into it)."""
+  make = jax.jit(lambda: jnp.zeros((num, *shape), dtype), out_shardings=sharding)
+  put = jax.jit(
+    lambda stack, layer, i: jax.lax.dynamic_update_index_in_dim(stack, layer, i, 0),
+    donate_argnums=0,
+    out_shardings=sharding,
+  )
+  return make, put
+
+
+def _without_layers(sharding: Any) -> Any:
+  """The sharding of one layer of a stacked parameter.
+
+  Raises:
+    ValueError: the layer axis is split.
+  """
+  if not isinstance(sharding, NamedSharding):
+    return sharding
+  axes = tuple(sharding.spec)
+  if axes and axes[0] is not None:
+    raise ValueError(f"shardings: {sharding.spec} must not split the layer axis")
+  return NamedSharding(sharding.mesh, PartitionSpec(*axes[1:]))
+
+
+def _read(
+  name: TensorName,
+  stored: StoredTensor,
+  dtype: np.dtype,
+  bounds: tuple[tuple[int, int], ...],
+) -> np.ndarray:
+  """A box of a parameter, in our orientation.
+
+  Args:
+    name: of the tensor.
+    stored: where it lies.
+    dtype: of the result.
+    bounds: (start, stop) along each axis of the parameter.
+  """
+  if name.inputs:
+    inputs, outputs = bounds[: name.inputs], bounds[name.inputs :]
+    in_shape, out_shape = name.shape[: name.inputs], name.shape[name.inputs :]
+    columns, rows = _span(inputs, in_shape), _span(outputs, out_shape)
+    flat = np.empty((columns.stop - columns.start, rows.stop - rows.start), dtype)
+    for first, piece in stored.read(rows, columns):
+      flat[:, first : first + len(piece)] = piece.T
+    box = flat.reshape(*_lead(inputs, in_shape), *_lead(outputs, out_shape))
+    return box[(*_inside(inputs), *_inside(outputs))]
+  if name.inputs == 0:
+    rows, columns = _span(bounds, name.shape), slice(None)
+    inside, shape = _inside(bounds), _lead(bounds, name.shape)
+  else:
+    rows, columns = slice(*bounds[0]), slice(*bounds[1])
+    inside, shape = (), tuple(stop - start for start, stop in bounds)
+  flat = np.empty((rows.stop - rows.start, _width(stored, columns)), dtype)
+  for first, piece in stored.read(rows, columns):
+    flat[first : first + len(piece)] = piece
+  return flat.reshape(shape)[inside]
+
+
+def _width(stored: StoredTensor, columns: slice) -> int:
+  return len(range(*columns.indices((*stored.shape, 1)[1])))
+
+
+def _span(bounds: Sequence[tuple[int, int]], shape: Sequence[int]) -> slice:
+  """The range of flat indices that a box over several axes lies in."""
+  inner = math.prod(shape[1:])
+  return slice(bounds[0][0] * inner, bounds[0][1] * inner)
+
+
+def _lead(bounds: Sequence[tuple[int, int]], shape: Sequence[int]) -> tuple[int, ...]:
+  """The shape of `_span`: the first axis is cut, the others are whole."""
+  return (bounds[0][1] - bounds[0][0], *shape[1:])
+
+
+def _inside(bounds: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
+  """The box within `_span`."""
+  return (slice(None), *(slice(start, stop) for start, stop in bounds[1:]))
 
 
 def _weight_files(folder: Path) -> list[Path]:
-  """The single file, or every shard that the index names."""
-  if not (folder / _INDEX).exists():
-    return [_existing(folder / _WEIGHTS)]
-  shards = sorted(set(json.loads((folder / _INDEX).read_text())["weight_map"].values()))
-  for shard in shards:
-    if Path(shard).name != shard:
-      raise ValueError(f"{_INDEX} names {shard!r}; must be a file of the same folder")
-  return [_existing(folder / shard) for shard in shards]
+  """The single file, or every shard that the index names.
+
+  Raises:
+    FileNotFoundError: one of them is missing.
+    ValueError: the index is damaged.
+  """
+  index = folder / _INDEX
+  if not index.exists():
+    if not (folder / _WEIGHTS).is_file():
+      raise FileNotFoundError(
+        f"{folder} has neither {_WEIGHTS} nor {_INDEX}; weights in another format must "
+        "be saved as safetensors first"
+      )
+    return [folder / _WEIGHTS]
+  try:
+    shards = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    strange = [shard for shard in shards if not shard or Path(shard).name != shard]
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    raise ValueError(f"{index} is damaged: {error}; copy it again") from error
+  if strange:
+    raise ValueError(f"{_INDEX} names {strange[0]!r}; must be a file of the same folder")
+  missing = [shard for shard in shards if not (folder / shard).is_file()]
+  if missing:
+    raise FileNotFoundError(
+      f"{folder} lacks {', '.join(missing)}, which {_INDEX} names; copy them too"
+    )
+  return [folder / shard for shard in shards]
 
 
-def _scan(paths: list[Path]) -> dict[str, _Found]:
-  """Tensor name -> where it is and its shape; reads headers only."""
+def _scan(paths: list[Path]) -> dict[str, StoredTensor]:
+  """Tensor name -> where it is; reads headers only."""
   found = {}
   for path in paths:
-    with safetensors.safe_open(path, "numpy") as file:
-      for name in file.keys():  # noqa: SIM118 (not a mapping)
-        if not name.endswith(_IGNORED_SUFFIX):
-          found[name] = _Found(path, tuple(file.get_slice(name).get_shape()))
+    for name, stored in read_header(path).items():
+      if not name.endswith(IGNORED_SUFFIX):
+        found[name] = stored
   return found
 
 
-def _check_tensors(cfg: ModelConfig, found: dict[str, _Found], folder: Path) -> None:
+def _check_tensors(
+  cfg: ModelConfig,
+  names: Sequence[TensorName],
+  found: dict[str, StoredTensor],
+  folder: Path,
+) -> None:
   """Compares names and shapes with what the config asks for."""
-  expected = _expected_shapes(cfg)
+  expected = {name.name: name.file_shape for name in names}
   problems = [f"missing: {name}" for name in sorted(expected.keys() - found.keys())]
   extra = found.keys() - expected.keys()
   if cfg.tie_embeddings:
-    extra = extra - {_TOP["head"][0]}  # some exports repeat the tied matrix
+    extra = extra - {TIED_HEAD}
   problems += [f"not expected: {name}" for name in sorted(extra)]
   problems += [
     f"shape {found[name].shape}, must be {shape}: {name}"
@@ -201,7 +346,37 @@ def _check_tensors(cfg: ModelConfig, found: dict[str, _Found], folder: Path) -> 
     raise ValueError(f"tensors in {folder} do not fit its config.json:\n  {lines}")
 
 
-def _existing(path: Path) -> Path:
-  if not path.exists():
-    raise FileNotFoundError(f"checkpoint file {path} does not exist")
-  return path
+# Writing
+
+
+def _new_tensor(name: TensorName, params: Params) -> NewTensor:
+  stacked = params[name.key] if name.layer is None else params["layers"][name.key]
+
+  def make() -> np.ndarray:
+    array = stacked if name.layer is None else stacked[name.layer]
+    return name.to_file(to_host(array))
+
+  return NewTensor(name.name, name.file_shape, np.dtype(stacked.dtype), make)
+
+
+def _split(tensors: Sequence[NewTensor], most: int) -> list[list[NewTensor]]:
+  """Consecutive tensors to files of at most `most` bytes, a larger one alone."""
+  return [list(shard) for shard in _shards(tensors, most)]
+
+
+def _shards(tensors: Sequence[NewTensor], most: int) -> Iterator[list[NewTensor]]:
+  shard: list[NewTensor] = []
+  size = 0
+  for tensor in tensors:
+    if shard and size + tensor.num_bytes > most:
+      yield shard
+      shard, size = [], 0
+    shard.append(tensor)
+    size += tensor.num_bytes
+  yield shard
+
+
+def _write_json(path: Path, value: Any) -> None:
+  partial = path.with_name(f"{path.name}.partial")
+  partial.write_text(json.dumps(value, indent=2) + "\n")
+  os.replace(partial, path)

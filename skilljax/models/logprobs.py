@@ -74,6 +74,7 @@ def sequence_logprobs(
   *,
   temperature: float = 1.0,
   chunk: int = 256,
+  place: transformer.Place = lambda x: x,
 ) -> tuple[jax.Array, jax.Array]:
   """Forward pass and shift: position t of the result belongs to tokens[t].
 
@@ -86,10 +87,11 @@ def sequence_logprobs(
     tokens, positions, segment_ids: [B, T] int32, as in `transformer.forward`.
     cfg: static.
     temperature, chunk: as in `token_logprobs`.
+    place: as in `transformer.forward`.
   Returns:
     (logprobs, entropy), each [B, T] float32.
   """
-  hidden = transformer.forward(params, tokens, positions, segment_ids, cfg)
+  hidden = transformer.forward(params, tokens, positions, segment_ids, cfg, place)
   # The state before position t predicts tokens[t]; column 0 gets a stand-in.
   previous = jnp.roll(hidden, 1, axis=1)
   logprobs, entropy = token_logprobs(

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from skilljax.models import lora
+
 if TYPE_CHECKING:
   from skilljax.models.config import ModelConfig
 
@@ -59,19 +61,21 @@ def param_specs(cfg: ModelConfig) -> Params:
     "head_dim": cfg.head_dim,
     "mlp": cfg.d_ff,
     "vocab": cfg.vocab_size,
+    "rank": cfg.lora.rank if cfg.lora else 0,
   }
 
   def spec(*axes: str, init: str = "normal", std: float = _INIT_STD) -> ParamSpec:
     return ParamSpec(tuple(sizes[axis] for axis in axes), axes, init, std)
 
   residual_std = _INIT_STD / math.sqrt(2 * cfg.num_layers)
+  unit = "zeros" if cfg.unit_offset_norms else "ones"  # a norm that only norms
   layers = {
-    "attn_norm": spec("layers", "norm", init="ones"),
+    "attn_norm": spec("layers", "norm", init=unit),
     "wq": spec("layers", "embed", "heads", "head_dim"),
     "wk": spec("layers", "embed", "kv_heads", "head_dim"),
     "wv": spec("layers", "embed", "kv_heads", "head_dim"),
     "wo": spec("layers", "heads", "head_dim", "embed", std=residual_std),
-    "mlp_norm": spec("layers", "norm", init="ones"),
+    "mlp_norm": spec("layers", "norm", init=unit),
     "w_gate": spec("layers", "embed", "mlp"),
     "w_up": spec("layers", "embed", "mlp"),
     "w_down": spec("layers", "mlp", "embed", std=residual_std),
@@ -81,15 +85,28 @@ def param_specs(cfg: ModelConfig) -> Params:
     layers["bk"] = spec("layers", "kv_heads", "head_dim", init="zeros")
     layers["bv"] = spec("layers", "kv_heads", "head_dim", init="zeros")
   if cfg.qk_norm:
-    layers["q_norm"] = spec("layers", "head_dim", init="ones")
-    layers["k_norm"] = spec("layers", "head_dim", init="ones")
+    layers["q_norm"] = spec("layers", "head_dim", init=unit)
+    layers["k_norm"] = spec("layers", "head_dim", init=unit)
+  if cfg.post_norms:
+    layers["attn_post_norm"] = spec("layers", "norm", init=unit)
+    layers["mlp_post_norm"] = spec("layers", "norm", init=unit)
   specs = {
     "embed": spec("vocab", "embed"),
     "layers": layers,
-    "final_norm": spec("norm", init="ones"),
+    "final_norm": spec("norm", init=unit),
   }
   if not cfg.tie_embeddings:
     specs["head"] = spec("embed", "vocab")
+  if cfg.lora:
+    specs["lora"] = {}
+    for name in cfg.lora.targets:
+      a, b = lora.adapter_axes(layers[name].axes, name)
+      inputs = math.prod(layers[name].shape[1 : len(a) - 1])
+      # So that A B begins at zero and A x has the size of x.
+      specs["lora"][name] = {
+        "a": spec(*a, std=1 / math.sqrt(inputs)),
+        "b": spec(*b, init="zeros"),
+      }
   return specs
 
 
@@ -102,7 +119,12 @@ def init_params(key: jax.Array, cfg: ModelConfig) -> Params:
   Returns:
     The tree of `param_specs(cfg)` with a float32 array at each leaf.
   """
-  specs, treedef = jax.tree.flatten(param_specs(cfg))
+  return init_from(key, param_specs(cfg))
+
+
+def init_from(key: jax.Array, specs: Params) -> Params:
+  """Random float32 arrays for a tree of `ParamSpec`; the key is consumed."""
+  specs, treedef = jax.tree.flatten(specs)
   keys = jax.random.split(key, len(specs))
   leaves = [_init_leaf(k, spec) for k, spec in zip(keys, specs, strict=True)]
   return jax.tree.unflatten(treedef, leaves)
@@ -110,6 +132,8 @@ def init_params(key: jax.Array, cfg: ModelConfig) -> Params:
 
 def unstack_layers(params: Params, dtype: str | None = None) -> Params:
   """The decoding layout: `layers` becomes a tuple of L per-layer trees.
+
+  Adapters must have been merged (`lora.merge`).
 
   A scan over stacked layers slices weights and copies the cache at every token; decoding
   with unrolled layers is 1.5-3.4 times faster on CPU.

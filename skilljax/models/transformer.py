@@ -7,13 +7,15 @@ Must not know about: text, sampling, losses, meshes, files.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
-from skilljax.models import attention
+from skilljax.models import attention, lora, rope
 from skilljax.models.config import ModelConfig
 from skilljax.models.matmul import matmul
 from skilljax.models.params import Params as Params
@@ -23,7 +25,10 @@ from skilljax.models.params import param_specs as param_specs
 from skilljax.models.params import unstack_layers as unstack_layers
 
 Cache = tuple[attention.KVCache, ...]  # one entry per layer; rows lead every array
+_ATTENDED = "attended"  # what attention returned, for rematerialisation
+Angles = tuple[jax.Array, jax.Array]  # cos, sin
 # (q, k, v) -> (out [B, S, N, H], state): the only thing in which the two uses differ.
+Place = Callable[[jax.Array], jax.Array]  # says where activations live; changes no value
 Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
 
 
@@ -33,6 +38,7 @@ def forward(
   positions: jax.Array,
   segment_ids: jax.Array,
   cfg: ModelConfig,
+  place: Place = lambda x: x,
 ) -> jax.Array:
   """Final hidden states of packed rows.
 
@@ -42,21 +48,37 @@ def forward(
     positions: [B, T] int32, position inside the segment (rotary embedding).
     segment_ids: [B, T] int32; equal ids attend to each other causally, 0 is padding.
     cfg: static.
+    place: applied to the residual stream [B, T, D] before and after each layer. Left
+      alone, a partitioner lets the embedding's sharding decide, and splits D.
   Returns:
     [B, T, D] after the final norm, in `cfg.dtype`; meaningless at padding.
   """
-  angles = attention.rope_angles(positions, cfg)
+  angles, window_angles = _angles(positions, cfg)
 
-  def attend(q, k, v):
-    return attention.packed_attention(q, k, v, segment_ids), None
+  def layer_step(x, inputs):
+    layer, adapters, window = inputs
+    if adapters is not None:
+      layer = lora.merge_layer(layer, adapters, cfg.lora)
+    turned = angles
+    if window_angles is not angles:
+      turned = jax.tree.map(
+        functools.partial(jnp.where, window > 0), window_angles, angles
+      )
 
-  def layer_step(x, layer):
-    return _block(x, layer, angles, attend, cfg)
+    def attend(q, k, v):
+      return attention.packed_attention(q, k, v, segment_ids, window), None
 
-  if cfg.remat == "full":
-    layer_step = jax.checkpoint(layer_step, prevent_cse=False)
-  x, _ = jax.lax.scan(layer_step, _embed(params, tokens, cfg), params["layers"])
-  return _rms_norm(x, params["final_norm"], cfg)
+    x, state = _block(place(x), layer, turned, attend, cfg)
+    return place(x), state
+
+  if cfg.remat != "none":
+    kept = () if cfg.remat == "full" else (_ATTENDED,)
+    policy = jax.checkpoint_policies.save_only_these_names(*kept)
+    layer_step = jax.checkpoint(layer_step, prevent_cse=False, policy=policy)
+  windows = jnp.asarray(cfg.windows, jnp.int32) if any(cfg.windows) else None
+  x = place(_embed(params, tokens, cfg))
+  x, _ = jax.lax.scan(layer_step, x, (params["layers"], params.get("lora"), windows))
+  return place(_rms_norm(x, params["final_norm"], cfg))
 
 
 def init_cache(cfg: ModelConfig, batch: int, max_len: int) -> Cache:
@@ -95,17 +117,20 @@ def extend(
   max_len = attention.cache_length(cache[0])
   if not 1 <= attend_len <= max_len:
     raise ValueError(f"attend_len={attend_len} must be in 1..{max_len}, the cache length")
-  angles = attention.rope_angles(positions, cfg)
+  angles, window_angles = _angles(positions, cfg)
   x = _embed(decode_params, tokens, cfg)
   new_cache = []
-  for layer, layer_cache in zip(decode_params["layers"], cache, strict=True):
+  for layer, layer_cache, window in zip(
+    decode_params["layers"], cache, cfg.windows, strict=True
+  ):
     attend = functools.partial(
       attention.cached_attention,
       cache=layer_cache,
       positions=positions,
       attend_len=attend_len,
+      window=window,
     )
-    x, layer_cache = _block(x, layer, angles, attend, cfg)
+    x, layer_cache = _block(x, layer, window_angles if window else angles, attend, cfg)
     new_cache.append(layer_cache)
   return _rms_norm(x, decode_params["final_norm"], cfg), tuple(new_cache)
 
@@ -117,13 +142,23 @@ def logits(params: Params, hidden: jax.Array, cfg: ModelConfig) -> jax.Array:
 
 
 def _embed(params: Params, tokens: jax.Array, cfg: ModelConfig) -> jax.Array:
-  return params["embed"][tokens].astype(cfg.dtype)
+  x = params["embed"][tokens].astype(cfg.dtype)
+  # The factor is rounded to the compute type, as Gemma's authors do.
+  return x * jnp.asarray(math.sqrt(cfg.d_model), cfg.dtype) if cfg.scale_embed else x
+
+
+def _angles(positions: jax.Array, cfg: ModelConfig) -> tuple[Angles, Angles]:
+  """(cos, sin) of layers without and with a window; the same object if alike."""
+  whole = rope.angles(positions, cfg.head_dim, cfg.rope_theta, cfg.rope_scaling)
+  if not (cfg.window_rope_theta and any(cfg.windows)):
+    return whole, whole
+  return whole, rope.angles(positions, cfg.head_dim, cfg.window_rope_theta)
 
 
 def _block(
   x: jax.Array,
   layer: Params,
-  angles: tuple[jax.Array, jax.Array],
+  angles: Angles,
   attend: Attend,
   cfg: ModelConfig,
 ) -> tuple[jax.Array, Any]:
@@ -135,14 +170,28 @@ def _block(
   if cfg.qk_norm:
     q = _rms_norm(q, layer["q_norm"], cfg)
     k = _rms_norm(k, layer["k_norm"], cfg)
-  out, state = attend(attention.rotate(q, *angles), attention.rotate(k, *angles), v)
+  if cfg.query_scalar:  # attention itself divides by sqrt(head_dim)
+    q = q * math.sqrt(cfg.head_dim / cfg.query_scalar)
+  out, state = attend(rope.rotate(q, *angles), rope.rotate(k, *angles), v)
+  out = checkpoint_name(out, _ATTENDED)
   wo = layer["wo"].astype(cfg.dtype).reshape(-1, cfg.d_model)
-  x = x + matmul(out.reshape(*out.shape[:2], -1), wo)
+  out = matmul(out.reshape(*out.shape[:2], -1), wo)
+  if cfg.post_norms:
+    out = _rms_norm(out, layer["attn_post_norm"], cfg)
+  x = x + out
 
   normed = _rms_norm(x, layer["mlp_norm"], cfg)
-  gate = matmul(normed, layer["w_gate"].astype(cfg.dtype))
+  gate = _activate(matmul(normed, layer["w_gate"].astype(cfg.dtype)), cfg)
   up = matmul(normed, layer["w_up"].astype(cfg.dtype))
-  return x + matmul(jax.nn.silu(gate) * up, layer["w_down"].astype(cfg.dtype)), state
+  out = matmul(gate * up, layer["w_down"].astype(cfg.dtype))
+  if cfg.post_norms:
+    out = _rms_norm(out, layer["mlp_post_norm"], cfg)
+  return x + out, state
+
+
+def _activate(x: jax.Array, cfg: ModelConfig) -> jax.Array:
+  """silu, or the tanh approximation of gelu."""
+  return jax.nn.silu(x) if cfg.activation == "silu" else jax.nn.gelu(x, approximate=True)
 
 
 def _heads(
@@ -160,4 +209,6 @@ def _rms_norm(x: jax.Array, scale: jax.Array, cfg: ModelConfig) -> jax.Array:
   wide = x.astype(jnp.float32)
   mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
   scale = jnp.expand_dims(scale.astype(jnp.float32), range(x.ndim - 1))
+  if cfg.unit_offset_norms:
+    scale = 1.0 + scale
   return (wide * jax.lax.rsqrt(mean_square + cfg.norm_eps) * scale).astype(x.dtype)

@@ -28,6 +28,10 @@ def cfg() -> ModelConfig:
 
 @pytest.fixture(scope="session")
 def params(cfg):
+  return distinct_params(cfg)
+
+
+def distinct_params(cfg):
   """Attention and gates far from uniform, no norm at 1, no bias at 0."""
   initial = transformer.init_params(jax.random.key(0), cfg)
   return jax.tree.map(lambda a: jnp.where(a == 1, 1.3, 8 * a + 0.05), initial)

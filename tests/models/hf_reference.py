@@ -29,6 +29,14 @@ LLAMA3_ROPE = {
   # Short, so that of the four frequencies one is kept, one blended, two stretched.
   "original_max_position_embeddings": 64,
 }
+YARN_ROPE = {
+  "rope_type": "yarn",
+  "rope_theta": 500.0,
+  "factor": 4.0,
+  "original_max_position_embeddings": 32,
+}
+LINEAR_ROPE = {"rope_type": "linear", "rope_theta": 900.0, "factor": 3.0}
+WINDOW = 5  # shorter than the example rows
 MODELS = {
   "qwen2_tied": ("Qwen2", {"tie_word_embeddings": True, "rope_parameters": ROPE}),
   "qwen2_untied": ("Qwen2", {"tie_word_embeddings": False, "rope_parameters": ROPE}),
@@ -37,6 +45,31 @@ MODELS = {
   "llama3_rope": (
     "Llama",
     {"tie_word_embeddings": True, "rope_parameters": LLAMA3_ROPE, "rms_norm_eps": 1e-3},
+  ),
+  "qwen2_yarn": ("Qwen2", {"rope_parameters": YARN_ROPE}),
+  "qwen2_window": (
+    "Qwen2",
+    {
+      "use_sliding_window": True,
+      "sliding_window": WINDOW,
+      "max_window_layers": 1,
+      "rope_parameters": ROPE,
+    },
+  ),
+  "mistral": ("Mistral", {"sliding_window": WINDOW, "rope_parameters": ROPE}),
+  "mistral_whole": ("Mistral", {"sliding_window": None, "rope_parameters": ROPE}),
+  "gemma3": (
+    "Gemma3",
+    {
+      "query_pre_attn_scalar": 5,
+      "pad_token_id": None,  # whose embedding torch would give no gradient
+      "sliding_window": WINDOW,
+      "layer_types": ["sliding_attention", "full_attention"],
+      "rope_parameters": {
+        "full_attention": LINEAR_ROPE,
+        "sliding_attention": {"rope_type": "default", "rope_theta": 200.0},
+      },
+    },
   ),
 }
 
@@ -53,7 +86,9 @@ def build(name: str):
   import transformers
 
   family, settings = MODELS[name]
-  config = getattr(transformers, f"{family}Config")(**SIZES, **settings)
+  kind = "Gemma3Text" if family == "Gemma3" else family
+  config = getattr(transformers, f"{kind}Config")(**SIZES, **settings)
+  config._attn_implementation = "eager"
   torch.manual_seed(sum(name.encode()))
   model = getattr(transformers, f"{family}ForCausalLM")(config).float().eval()
   with torch.no_grad():
@@ -93,4 +128,6 @@ def config_json(config: dict) -> str:
   """The part of a config.json that describes the model, as sorted text."""
   keys = {*SIZES, "architectures", "rope_parameters", "tie_word_embeddings"}
   keys |= {"rms_norm_eps", "hidden_act", "attention_bias", "mlp_bias"}
+  keys |= {"use_sliding_window", "sliding_window", "max_window_layers", "layer_types"}
+  keys |= {"hidden_activation", "query_pre_attn_scalar"}
   return json.dumps({k: config[k] for k in sorted(keys & config.keys())})

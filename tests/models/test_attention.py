@@ -1,47 +1,11 @@
-import functools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from skilljax.models import attention
-from skilljax.models.config import ModelConfig, RopeScaling
-
-config = functools.partial(
-  ModelConfig,
-  vocab_size=4,
-  d_model=4,
-  num_layers=1,
-  num_heads=2,
-  num_kv_heads=1,
-  head_dim=4,
-  d_ff=4,
-)
-
-
-def test_rotation_by_hand():
-  # theta 100, H = 4: frequencies 1 and 0.1; pairs are (x0, x2) and (x1, x3).
-  cos, sin = attention.rope_angles(jnp.array([[0, 3]]), config(rope_theta=100.0))
-  x = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.0, 2.0]), (1, 2, 1, 4))
-  turned = attention.rotate(x, cos, sin)[0, :, 0]
-  np.testing.assert_allclose(turned[0], [1, 0, 0, 2], atol=1e-6)
-  expected = [math.cos(3), -2 * math.sin(0.3), math.sin(3), 2 * math.cos(0.3)]
-  np.testing.assert_allclose(turned[1], expected, rtol=1e-5)
-
-
-def test_llama3_stretch_by_hand():
-  scaling = RopeScaling(
-    factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_len=100
-  )
-  # theta 100: frequencies 1 and 0.1 make 15.9 and 1.59 turns in 100 tokens. The first
-  # is kept; of the second a share (1.5915 - 1) / 3 = 0.19718 is kept, the rest over 4.
-  cos, sin = attention.rope_angles(
-    jnp.array([[1]]), config(rope_theta=100.0, rope_scaling=scaling)
-  )
-  angles = np.arctan2(sin, cos)[0, 0]
-  expected = [1.0, 0.1 * (0.19718 + 0.80282 / 4)]
-  np.testing.assert_allclose(angles, expected, rtol=1e-4)
 
 
 def test_two_query_heads_share_a_key_head():
@@ -61,3 +25,43 @@ def test_scores_are_scaled_by_the_head_size():
   q = jnp.zeros((1, 2, 1, 4)).at[0, :, 0, 0].set(1.0)
   out = attention.packed_attention(q, k, v, jnp.ones((1, 2), jnp.int32))
   assert float(out[0, 1, 0, 0]) == pytest.approx(0.75, abs=1e-6)
+
+
+def test_a_window_hides_what_lies_further_back():
+  # All scores are equal, so each token sees the mean of the values in its window.
+  v = jnp.arange(1.0, 7.0).reshape(1, 6, 1, 1) * jnp.ones((1, 6, 1, 2))
+  q = k = jnp.zeros((1, 6, 1, 2))
+  segments = jnp.array([[1, 1, 1, 1, 2, 2]])
+  out = attention.packed_attention(q, k, v, segments, jnp.int32(2))
+  np.testing.assert_allclose(out[0, :, 0, 0], [1, 1.5, 2.5, 3.5, 5, 5.5], atol=1e-6)
+  whole = attention.packed_attention(q, k, v, segments, jnp.int32(0))
+  np.testing.assert_allclose(whole[0, :, 0, 0], [1, 1.5, 2, 2.5, 5, 5.5], atol=1e-6)
+  cache = (jnp.zeros((1, 1, 2, 8)), jnp.zeros((1, 1, 8, 2)))
+  out, _ = attention.cached_attention(q, k, v, cache, jnp.arange(6)[None], 8, window=3)
+  np.testing.assert_allclose(out[0, :, 0, 0], [1, 1.5, 2, 3, 4, 5], atol=1e-6)
+
+
+@pytest.mark.parametrize("window", [None, 5])
+@pytest.mark.parametrize("length", [61, 64])
+def test_long_rows_in_a_loop_are_the_unrolled_ones(monkeypatch, window, length):
+  keys = jax.random.split(jax.random.key(0), 4)
+  q, k, v, seen = (
+    jax.random.normal(key, (2, length, heads, 4))
+    for key, heads in zip(keys, (4, 2, 2, 4), strict=True)
+  )
+  segments = jnp.repeat(jnp.array([[1, 2], [1, 0]]), length, axis=1)[:, ::2]
+  window = None if window is None else jnp.int32(window)
+
+  def traced_and_run():
+    def total(q, k, v):  # a new function each time: traces are kept by function
+      return (attention.packed_attention(q, k, v, segments, window) * seen).sum()
+
+    both = jax.value_and_grad(total, argnums=(0, 1, 2))
+    return str(jax.make_jaxpr(both)(q, k, v)), both(q, k, v)
+
+  monkeypatch.setattr(attention, "_QUERY_BLOCK", 4)
+  unrolled, expected = traced_and_run()
+  monkeypatch.setattr(attention, "_MAX_UNROLLED", 2)
+  looped, found = traced_and_run()
+  assert "scan" in looped and "scan" not in unrolled
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), found, expected)

@@ -2,7 +2,9 @@ import dataclasses
 
 import pytest
 
-from skilljax.models.config import ModelConfig, RopeScaling
+from skilljax.models import hf_config
+from skilljax.models.config import ModelConfig
+from skilljax.models.rope import Llama3Scaling
 
 SIZES = {
   "vocab_size": 10,
@@ -65,29 +67,29 @@ def test_num_params_by_hand():
 def test_both_spellings_of_the_rotary_settings():
   v4 = HF | {"rope_theta": 5e5, "rope_scaling": LLAMA3}
   v5 = HF | {"rope_parameters": LLAMA3 | {"rope_theta": 5e5}}
-  expected = RopeScaling(8.0, 1.0, 4.0, 64)
+  expected = Llama3Scaling(8.0, 1.0, 4.0, 64)
   for hf in (v4, v5):
-    cfg = ModelConfig.from_hf_dict(hf)
+    cfg = hf_config.read(hf)
     assert cfg.rope_theta == 5e5
     assert cfg.rope_scaling == expected
-  assert ModelConfig.from_hf_dict(HF).rope_theta == 10_000.0
+  assert hf_config.read(HF).rope_theta == 10_000.0
   # v4 writes `type`, and null where there is no scaling.
   old = HF | {"rope_theta": 7.0, "rope_scaling": LLAMA3 | {"type": "llama3"}}
   del old["rope_scaling"]["rope_type"]
-  assert ModelConfig.from_hf_dict(old).rope_scaling == expected
-  plain = ModelConfig.from_hf_dict(HF | {"rope_theta": 7.0, "rope_scaling": None})
+  assert hf_config.read(old).rope_scaling == expected
+  plain = hf_config.read(HF | {"rope_theta": 7.0, "rope_scaling": None})
   assert (plain.rope_theta, plain.rope_scaling) == (7.0, None)
 
 
 def test_defaults_of_each_family():
-  qwen2 = ModelConfig.from_hf_dict(HF)
+  qwen2 = hf_config.read(HF)
   assert (qwen2.head_dim, qwen2.qkv_bias, qwen2.qk_norm) == (2, True, False)
   assert not qwen2.tie_embeddings
-  qwen3 = ModelConfig.from_hf_dict(HF | {"architectures": ["Qwen3ForCausalLM"]})
+  qwen3 = hf_config.read(HF | {"architectures": ["Qwen3ForCausalLM"]})
   assert (qwen3.head_dim, qwen3.qkv_bias, qwen3.qk_norm) == (128, False, True)
   llama = dict(HF, architectures=["LlamaForCausalLM"])
   del llama["num_key_value_heads"]
-  assert ModelConfig.from_hf_dict(llama).num_kv_heads == 4
+  assert hf_config.read(llama).num_kv_heads == 4
 
 
 @pytest.mark.parametrize(
@@ -97,15 +99,48 @@ def test_defaults_of_each_family():
     {"architectures": None},
     {"architectures": ["LlamaForCausalLM"], "attention_bias": True},
     {"architectures": ["LlamaForCausalLM"], "mlp_bias": True},
-    {"use_sliding_window": True},
+    {"attn_logit_softcapping": 50.0},
+    {"use_sliding_window": True, "sliding_window": 4, "layer_types": ["full"] * 2},
+    {
+      "layer_types": ["sliding_attention"],
+      "use_sliding_window": True,
+      "sliding_window": 4,
+    },
     {"hidden_act": "gelu"},
     {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
+    {"rope_scaling": {"rope_type": "longrope", "factor": 4.0}},
+    {"rope_scaling": {"rope_type": "linear", "factor": 4.0, "mscale": 2.0}},
   ],
 )
 def test_what_the_decoder_does_not_compute_is_refused(change):
   names = "|".join([*change, "rope_type"])
   with pytest.raises(ValueError, match=names):
-    ModelConfig.from_hf_dict(HF | change)
+    hf_config.read(HF | change)
+
+
+def test_windows_are_read_as_each_family_writes_them():
+  window = {"sliding_window": 4, "num_hidden_layers": 3}
+  mistral = HF | {"architectures": ["MistralForCausalLM"]} | window
+  assert hf_config.read(mistral).windows == (4, 4, 4)
+  assert hf_config.read(mistral | {"sliding_window": None}).layer_windows == ()
+  del mistral["sliding_window"]
+  assert hf_config.read(mistral).windows == (4096,) * 3
+  qwen2 = HF | window | {"max_window_layers": 2}
+  assert hf_config.read(qwen2).layer_windows == ()  # off unless it is switched on
+  assert hf_config.read(qwen2 | {"use_sliding_window": True}).windows == (0, 0, 4)
+  gemma = HF | {"architectures": ["Gemma3ForCausalLM"]} | window
+  old = hf_config.read(gemma | {"sliding_window_pattern": 2, "rope_local_base_freq": 7.0})
+  assert old.windows == (4, 0, 4) and old.window_rope_theta == 7.0
+  assert (old.rope_theta, old.head_dim, old.query_scalar) == (1e6, 256, 256.0)
+  types = ["full_attention", "sliding_attention", "full_attention"]
+  assert hf_config.read(gemma | {"layer_types": types}).windows == (0, 4, 0)
+
+
+def test_missing_sizes_are_named():
+  with pytest.raises(ValueError, match=r"lacks vocab_size, intermediate_size"):
+    hf_config.read(
+      {k: v for k, v in HF.items() if k not in ("vocab_size", "intermediate_size")}
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,15 +148,15 @@ def test_what_the_decoder_does_not_compute_is_refused(change):
   [
     {"qkv_bias": True, "max_len": 99},
     {"qk_norm": True, "tie_embeddings": False, "norm_eps": 1e-3},
-    {"rope_theta": 77.0, "rope_scaling": RopeScaling(4.0, 1.0, 2.0, 16)},
+    {"rope_theta": 77.0, "rope_scaling": Llama3Scaling(4.0, 1.0, 2.0, 16)},
   ],
 )
 def test_hf_dict_round_trip(extra):
   cfg = ModelConfig(**SIZES, **extra)
-  assert ModelConfig.from_hf_dict(cfg.to_hf_dict()) == cfg
+  assert hf_config.read(hf_config.write(cfg)) == cfg
 
 
 def test_no_family_has_biases_and_head_norms():
   cfg = dataclasses.replace(ModelConfig(**SIZES), qkv_bias=True, qk_norm=True)
   with pytest.raises(ValueError, match=r"model\.qkv_bias.*model\.qk_norm"):
-    cfg.to_hf_dict()
+    hf_config.write(cfg)

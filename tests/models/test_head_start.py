@@ -7,9 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from skilljax.models import attention
+from skilljax.models import rope
 from skilljax.models.config import ModelConfig
-from skilljax.models.head_start import induction_head, previous_token_heads
+from skilljax.models.head_start import (
+  check_num,
+  induction_head,
+  previous_token_heads,
+)
 from skilljax.models.params import init_params
 from skilljax.models.transformer import forward, logits
 
@@ -50,9 +54,9 @@ def attention_of_head(params, cfg, x, layer, head):
   if cfg.qk_norm:
     query = unit(query) * layers["q_norm"][None]
     key = unit(key) * layers["k_norm"][None]
-  angles = attention.rope_angles(jnp.arange(len(x))[None], cfg)
+  angles = rope.angles(jnp.arange(len(x))[None], cfg.head_dim, cfg.rope_theta)
   query, key = (
-    attention.rotate(part[None, :, None], *angles)[0, :, 0] for part in (query, key)
+    rope.rotate(part[None, :, None], *angles)[0, :, 0] for part in (query, key)
   )
   scores = query @ key.T / np.sqrt(cfg.head_dim)
   causal = np.tril(np.ones((len(x), len(x)), bool))
@@ -152,3 +156,9 @@ def test_an_induction_head_needs_room(sizes, text):
   params = init_params(jax.random.key(0), cfg)
   with pytest.raises(ValueError, match=text):
     induction_head(jax.random.key(0), params, cfg)
+
+
+def test_models_with_other_norms_are_refused():
+  gemma = dataclasses.replace(model(True), unit_offset_norms=True)
+  with pytest.raises(ValueError, match=r"model\.unit_offset_norms=False"):
+    check_num(1, gemma)

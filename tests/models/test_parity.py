@@ -9,7 +9,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from skilljax.models import hf_io, transformer
-from skilljax.models.config import ModelConfig, RopeScaling
+from skilljax.models.config import ModelConfig
+from skilljax.models.rope import LinearScaling, Llama3Scaling, YarnScaling
 from tests.models import hf_reference, jax_side
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -47,8 +48,32 @@ def test_torch_logits_and_gradients(name, tmp_path):
     jax_side.assert_close(gradient, expected_grads[key], key)
 
 
-@pytest.mark.parametrize("family", ["Qwen2", "Qwen3", "Llama", "Llama3"])
-def test_transformers_loads_the_export(family, tmp_path):
+GEMMA = {
+  "activation": "gelu",
+  "qk_norm": True,
+  "unit_offset_norms": True,
+  "post_norms": True,
+  "scale_embed": True,
+  "window_rope_theta": 200.0,
+  "query_scalar": 5.0,
+  "rope_scaling": LinearScaling(3.0),
+}
+EXPORTS = {
+  "qwen2": {"qkv_bias": True},
+  "qwen2_window": {"qkv_bias": True, "layer_windows": (0, 5)},
+  "qwen2_yarn": {"qkv_bias": True, "rope_scaling": YarnScaling(4.0, 32)},
+  "qwen3": {"qk_norm": True},
+  "llama": {"tie_embeddings": False},
+  "llama3": {"rope_scaling": Llama3Scaling(original_max_len=64)},
+  "mistral": {"tie_embeddings": False, "layer_windows": (5, 5)},
+  "gemma3": {"layer_windows": (5, 0), **GEMMA},
+  "gemma3_all_windows": {"layer_windows": (5, 5), **GEMMA},
+  "gemma3_no_window": GEMMA,
+}
+
+
+@pytest.mark.parametrize("name", list(EXPORTS))
+def test_transformers_loads_the_export(name, tmp_path):
   torch = pytest.importorskip("torch")
   transformers = pytest.importorskip("transformers")
   cfg = ModelConfig(
@@ -61,17 +86,14 @@ def test_transformers_loads_the_export(family, tmp_path):
     d_ff=24,
     rope_theta=300.0,
     norm_eps=1e-3,
-    qkv_bias=family == "Qwen2",
-    qk_norm=family == "Qwen3",
-    tie_embeddings=family != "Llama",
-    rope_scaling=RopeScaling(original_max_len=64) if family == "Llama3" else None,
+    **EXPORTS[name],
   )
   params = transformer.init_params(jax.random.key(0), cfg)
   params = jax.tree.map(lambda a: 4 * a + 0.1, params)
   hf_io.save_checkpoint(tmp_path, cfg, params)
 
   model, report = transformers.AutoModelForCausalLM.from_pretrained(
-    tmp_path, output_loading_info=True
+    tmp_path, output_loading_info=True, attn_implementation="eager"
   )
   assert not any(report.values()), report
   assert (
@@ -84,6 +106,8 @@ def test_transformers_loads_the_export(family, tmp_path):
     expected = model(torch.tensor(tokens, dtype=torch.long)).logits.numpy()
   logits = jax_side.logits(params, cfg, tokens)
   jax_side.assert_close(logits, expected, "logits")
+  again, loaded = hf_io.load_checkpoint(tmp_path)
+  np.testing.assert_array_equal(jax_side.logits(loaded, again, tokens), logits)
 
 
 def test_a_sharded_torch_export_loads(tmp_path):

@@ -9,9 +9,33 @@ import numpy as np
 import pytest
 
 from skilljax.models import transformer
+from tests.models.conftest import distinct_params
 
 LENGTHS = (11, 5, 8)
 TMAX = 16
+
+
+@pytest.fixture(scope="module", params=["qwen", "gemma"])
+def cfg(request, cfg):
+  """Without windows, and with all that Gemma has, one layer with a window of three."""
+  if request.param == "qwen":
+    return cfg
+  return dataclasses.replace(
+    cfg,
+    qkv_bias=False,
+    layer_windows=(3, 0),
+    window_rope_theta=50.0,
+    activation="gelu",
+    query_scalar=7.0,
+    unit_offset_norms=True,
+    post_norms=True,
+    scale_embed=True,
+  )
+
+
+@pytest.fixture(scope="module")
+def params(cfg):
+  return distinct_params(cfg)
 
 
 @pytest.fixture(scope="module")
@@ -65,23 +89,35 @@ def test_query_blocks_are_invisible(cfg, params, monkeypatch):
   np.testing.assert_allclose(jax.jit(lambda: run())(), whole, atol=1e-5)
 
 
-def test_remat_gives_the_same_gradient(cfg, params, sequences):
+@pytest.fixture(scope="module")
+def gradient_of(cfg, params, sequences):
+  """remat -> the compiled gradient of something that reads all hidden states."""
   tokens = sequences[0][None]
-  positions, ones = np.arange(11, dtype=np.int32)[None], np.ones_like(tokens)
+  rows = (tokens, np.arange(11, dtype=np.int32)[None], np.ones_like(tokens))
 
-  def grads(remat):
+  def compiled(remat):
     model = dataclasses.replace(cfg, remat=remat)
 
     def loss(p):
-      return jnp.sum(jnp.sin(transformer.forward(p, tokens, positions, ones, model)))
+      return jnp.sum(jnp.sin(transformer.forward(p, *rows, model)))
 
-    return jax.jit(jax.grad(loss))(params)
+    return jax.jit(jax.grad(loss)).lower(params).compile()
 
-  jax.tree.map(
-    functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
-    grads("full"),
-    grads("none"),
-  )
+  return functools.cache(compiled)
+
+
+@pytest.mark.parametrize("remat", ["attention", "full"])
+def test_remat_gives_the_same_gradient(params, gradient_of, remat):
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+  jax.tree.map(close, gradient_of(remat)(params), gradient_of("none")(params))
+
+
+def test_remat_trades_memory_for_work(gradient_of):
+  names = ("none", "attention", "full")
+  memory = [gradient_of(n).memory_analysis().temp_size_in_bytes for n in names]
+  work = [gradient_of(n).cost_analysis()["flops"] for n in names]
+  assert memory[0] > memory[1] > memory[2]
+  assert work[0] < work[1] < work[2]
 
 
 @pytest.fixture(scope="module")
