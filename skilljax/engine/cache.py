@@ -18,15 +18,28 @@ from skilljax.models.config import ModelConfig
 Cache = Any  # the pytree of `transformer.init_cache`
 
 
+def shapes(config: ModelConfig, *, num_slots: int, max_len: int) -> Cache:
+  """The cache of all slots as shapes and types."""
+  return jax.eval_shape(lambda: transformer.init_cache(config, num_slots, max_len))
+
+
 def cache_bytes(config: ModelConfig, *, num_slots: int, max_len: int) -> int:
   """Bytes of the KV cache of all slots, computed without allocating it."""
-  shapes = jax.eval_shape(lambda: transformer.init_cache(config, num_slots, max_len))
-  return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+  leaves = jax.tree.leaves(shapes(config, num_slots=num_slots, max_len=max_len))
+  return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 
-def allocate(config: ModelConfig, *, num_slots: int, max_len: int) -> Cache:
+def allocate(
+  config: ModelConfig, *, num_slots: int, max_len: int, shardings: Any = None
+) -> Cache:
   """A zeroed cache whose leaves own their buffers, as donation needs."""
-  return jax.tree.map(jnp.copy, transformer.init_cache(config, num_slots, max_len))
+
+  def make() -> Cache:
+    return transformer.init_cache(config, num_slots, max_len)
+
+  if shardings is None:
+    return jax.tree.map(jnp.copy, make())
+  return jax.jit(make, out_shardings=shardings)()
 
 
 def position_axes(config: ModelConfig) -> Cache:

@@ -1,7 +1,7 @@
 """The decode engine: slots, continuous batching, KV kept across the turns of an episode.
 
 Purpose: the host loop around two device programs. `step` runs one wave of extends over
-what was submitted, then one decode call over all slots, and reads the device once.
+what was submitted, then decode calls over what samples, and reads the device once.
 Must not know about: text, environments, rewards, how a token is drawn.
 """
 
@@ -14,12 +14,15 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from skilljax import hosts, sharding
 from skilljax.engine import base, programs
 from skilljax.engine import cache as cache_lib
-from skilljax.engine.settings import EngineSettings, bucket_for
+from skilljax.engine.places import Places
+from skilljax.engine.settings import EngineSettings
 from skilljax.engine.slots import SlotTable
-from skilljax.engine.wave import ExtendCall, plan_wave
+from skilljax.engine.wave import DecodeCall, ExtendCall, plan_decode, plan_wave
 from skilljax.models import transformer
 from skilljax.models.config import ModelConfig
 
@@ -30,6 +33,7 @@ class _Counters:
   num_extend_calls: int = 0
   num_loop_steps: int = 0
   decoded_tokens: int = 0
+  decode_cells: int = 0
   extend_tokens: int = 0
   extend_cells: int = 0
   running_rows: int = 0
@@ -51,17 +55,19 @@ class DecodeEngine:
     settings: EngineSettings,
     root_key: jax.Array,
     stop_ids: Sequence[int],
+    mesh: Mesh | None = None,
   ):
-    """Allocates the cache; `publish` and `warmup` come next.
+    """Takes no memory yet; `publish` and `warmup` come next.
 
     Args:
       model_config: the decoder.
       settings: capacities and bucket shapes.
       root_key: typed key (`jax.random.key`) under which all request keys are folded.
       stop_ids: tokens that end a response; may be empty.
+      mesh: over which weights and cache are split; None: one device.
     Raises:
-      ValueError: a stop id outside the vocabulary, an old-style key, or `max_len`
-        beyond the model's.
+      ValueError: a stop id outside the vocabulary, an old-style key, `max_len` beyond
+        the model's, or a mesh that does not divide the model or the slots.
     """
     if not jnp.issubdtype(root_key.dtype, jax.dtypes.prng_key):
       raise ValueError(f"root_key must be a typed jax.random.key, got {root_key.dtype}")
@@ -84,9 +90,10 @@ class DecodeEngine:
     self._version = -1
     self._traces = programs.TraceCounter()
     self._counters = _Counters()
-    self._cache = cache_lib.allocate(
-      model_config, num_slots=settings.num_slots, max_len=settings.max_len
-    )
+    self._places = Places(dtype=model_config.dtype, adapters=model_config.lora)
+    if mesh is not None:
+      self._places = Places.on(mesh, model_config, settings.num_slots)
+    self._cache: cache_lib.Cache | None = None
     self._extend, self._decode = self._compile()
 
   @property
@@ -119,12 +126,22 @@ class DecodeEngine:
   def publish(self, params: transformer.Params, version: int) -> None:
     """Takes a new policy, in the learner's stacked layout; keeps no reference to it.
 
+    The first one also allocates the cache.
+
     Raises:
       ValueError: version < 0.
       RuntimeError: sequences are open, whose cache belongs to the old policy.
     """
     base.check_publishable(self._slots.slot_of, version)
-    decode_params = transformer.unstack_layers(params, self._config.dtype)
+    if self._cache is None:
+      self._cache = cache_lib.allocate(
+        self._config,
+        num_slots=self._settings.num_slots,
+        max_len=self._settings.max_len,
+        shardings=self._places.cache,
+      )
+    self._params = None  # nobody decodes; two policies at once would be the peak
+    decode_params = self._places.decode_params(params)
     # Arrays that passed through unchanged are copied: the learner donates its own.
     theirs = {id(leaf) for leaf in jax.tree.leaves(params)}
     self._params = jax.tree.map(
@@ -158,7 +175,7 @@ class DecodeEngine:
       self._queue[slot] = extension
 
   def step(self) -> list[base.GenerateResult]:
-    """One extend wave, one decode call; returns the responses that ended."""
+    """One extend wave, one wave of decode calls; returns the responses that ended."""
     if not self._slots.running.any():
       return []
     begin = time.perf_counter()
@@ -195,10 +212,13 @@ class DecodeEngine:
         if num_columns > attend_len:
           continue
         for num_rows in settings.row_buckets:
+          hosts.tick()
           self._run_extend(
             ExtendCall.blank(num_rows, num_columns, attend_len, settings.num_slots)
           )
-      self._call_decode(attend_len, 1)
+      for num_rows in settings.decode_rows or (settings.num_slots,):
+        rows = np.arange(num_rows, dtype=np.int32)
+        self._call_decode(DecodeCall(rows, attend_len))
     jax.block_until_ready(self._cache)
     self._traces.armed = True
     self.reset_stats()
@@ -207,8 +227,8 @@ class DecodeEngine:
     """Totals and rates since `reset_stats`.
 
     decoded_tok_s counts sampled tokens per second inside `step`, extends included;
-    occupancy is the mean share of slots that sample during a decode call; extend_fill
-    the share of extend cells that hold a real token.
+    occupancy is the mean share of slots that sample during a step; decode_fill and
+    extend_fill are the shares of computed cells that hold a real token.
     """
     c = self._counters
     slots = self._settings.num_slots
@@ -222,6 +242,7 @@ class DecodeEngine:
       "step_s": c.step_s,
       "decoded_tok_s": c.decoded_tokens / c.step_s if c.step_s else 0.0,
       "occupancy": c.running_rows / (slots * c.num_steps) if c.num_steps else 0.0,
+      "decode_fill": c.decoded_tokens / c.decode_cells if c.decode_cells else 0.0,
       "extend_fill": c.extend_tokens / c.extend_cells if c.extend_cells else 0.0,
     }
 
@@ -233,11 +254,12 @@ class DecodeEngine:
     """The two programs, jitted; tracing happens at the first call of each shape."""
     config, settings = self._config, self._settings
     draws = programs.Draws(settings.top_k, settings.top_p)
+    places = self._places
     jit = functools.partial(
       jax.jit, static_argnames="attend_len", donate_argnames="cache"
     )
 
-    @jit
+    @functools.partial(jit, out_shardings=places.cache)
     def extend(params, cache, batch, *, attend_len):
       shape = batch.tokens.shape
       self._traces.note(f"extend (rows, tokens)={shape}, attend_len={attend_len}")
@@ -245,9 +267,11 @@ class DecodeEngine:
         params, cache, batch, attend_len=attend_len, config=config
       )
 
-    @jit
+    @functools.partial(
+      jit, out_shardings=None if places.whole is None else (places.cache, places.whole)
+    )
     def decode(params, cache, root_key, batch, *, attend_len):
-      self._traces.note(f"decode slots={batch.lengths.shape}, attend_len={attend_len}")
+      self._traces.note(f"decode rows={batch.rows.shape}, attend_len={attend_len}")
       return programs.decode(
         *(params, cache, root_key, batch),
         max_steps=settings.decode_chunk,
@@ -286,39 +310,79 @@ class DecodeEngine:
     counters.device_s += time.perf_counter() - begin
 
   def _run_decode(self) -> None:
-    slots, settings = self._slots, self._settings
+    """Runs the decode calls of a step and waits for them: its one read."""
+    slots, counters = self._slots, self._counters
     num_running = int(slots.running.sum())
-    steps = np.minimum(slots.limit - slots.generated, settings.decode_chunk)
-    end = int((slots.length + steps)[slots.running].max())
-    out = self._call_decode(
-      bucket_for(end, settings.attend_lengths),
-      math.ceil(settings.exit_fraction * num_running),
-    )
-    slots.append(out.counts, out.tokens, out.behavior, out.sampled)
-    counters = self._counters
-    counters.num_loop_steps += int(out.num_steps)
-    counters.decoded_tokens += int(out.counts.sum())
+    steps = np.minimum(slots.limit - slots.generated, self._settings.decode_chunk)
+    begin = time.perf_counter()
+    calls = list(plan_decode(slots.running, slots.length + steps, self._settings))
+    outs = jax.device_get([self._call_decode(call) for call in calls])
+    counters.device_s += time.perf_counter() - begin
+    for call, out in zip(calls, outs, strict=True):
+      slots.append(call.rows, out.counts, out.tokens, out.behavior, out.sampled)
+      counters.num_loop_steps += int(out.num_steps)
+      counters.decoded_tokens += int(out.counts.sum())
+      counters.decode_cells += int(out.num_steps) * len(call.rows)
     counters.running_rows += num_running
 
-  def _call_decode(self, attend_len: int, num_exit: int) -> programs.DecodeOutput:
-    """Runs the decode program and waits for it: the one read of a step."""
-    begin = time.perf_counter()
-    slots = self._slots
-    batch = programs.DecodeBatch(
-      token=np.maximum(slots.pending, 0),
-      lengths=slots.length,
-      generated=slots.generated,
-      limits=slots.limit,
-      running=slots.running,
-      key_parts=slots.key_parts,
-      num_parts=slots.num_parts,
-      temperature=slots.temperature,
-      stop_ids=self._stop_ids,
-      num_exit=np.int32(num_exit),
-    )
+  def _call_decode(self, call: DecodeCall) -> programs.DecodeOutput:
+    """Starts the decode program on some rows."""
     self._cache, out = self._decode(
-      *(self._params, self._cache, self._root_key, batch), attend_len=attend_len
+      *(self._params, self._cache, self._root_key, self._decode_batch(call)),
+      attend_len=call.attend_len,
     )
-    out = jax.device_get(out)
-    self._counters.device_s += time.perf_counter() - begin
     return out
+
+  def _decode_batch(self, call: DecodeCall) -> programs.DecodeBatch:
+    """The rows of a call as the decode program takes them."""
+    slots, settings = self._slots, self._settings
+    mine = np.minimum(call.rows, settings.num_slots - 1)  # of padding rows: any
+    running = slots.running[mine] & (call.rows < settings.num_slots)
+    return programs.DecodeBatch(
+      rows=call.rows,
+      token=np.maximum(slots.pending[mine], 0),
+      lengths=slots.length[mine],
+      generated=slots.generated[mine],
+      limits=slots.limit[mine],
+      running=running,
+      key_parts=slots.key_parts[mine],
+      num_parts=slots.num_parts[mine],
+      temperature=slots.temperature[mine],
+      stop_ids=self._stop_ids,
+      num_exit=np.int32(max(1, math.ceil(settings.exit_fraction * running.sum()))),
+    )
+
+  def lower(self, params: transformer.Params) -> dict[str, jax.stages.Lowered]:
+    """What `publish` and `warmup` compile, the largest of each kind, from shapes alone.
+
+    Allocates nothing, and needs none of the devices of the mesh.
+
+    Args:
+      params: shapes of a learner's parameters, with their shardings.
+    Raises:
+      ValueError: the engine has no mesh.
+    """
+    settings, places = self._settings, self._places
+    if places.params is None:
+      raise ValueError("lower needs an engine with a mesh, of one device at least")
+    cache = cache_lib.shapes(
+      self._config, num_slots=settings.num_slots, max_len=settings.max_len
+    )
+    publish = places.unstack_program
+    state = sharding.placed(
+      (jax.eval_shape(publish, params), cache), (places.params, places.cache)
+    )
+    call = ExtendCall.blank(
+      settings.row_buckets[-1], settings.extend_buckets[-1], 0, settings.num_slots
+    )
+    batch = programs.ExtendBatch(call.rows, call.tokens, call.starts, call.counts)
+    num_rows = max(settings.decode_rows, default=settings.num_slots)
+    rows = np.arange(num_rows, dtype=np.int32)
+    decoded = self._decode_batch(DecodeCall(rows, settings.max_len))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    most = {"attend_len": settings.max_len}
+    return {
+      "publish": publish.lower(params),
+      "extend": self._extend.lower(*state, batch, **most),
+      "decode": self._decode.lower(*state, key, decoded, **most),
+    }

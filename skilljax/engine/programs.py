@@ -1,4 +1,4 @@
-"""The two device programs of the decode engine: extend some rows, decode all slots.
+"""The two device programs of the decode engine: extend some rows, decode some or all.
 
 Purpose: pure functions to be jitted with static shapes and a donated cache. Only the
 decode program samples: an extend leaves out the last token of its input, which then is
@@ -48,20 +48,23 @@ class ExtendBatch(NamedTuple):
 
 
 class DecodeBatch(NamedTuple):
-  """Input of one decode call over all N slots.
+  """Input of one decode call.
 
   Attributes:
-    token: [N] int32, the last token of each sequence, not in the cache yet.
-    lengths: [N] int32, cached tokens.
-    generated: [N] int32, tokens of the response so far.
-    limits: [N] int32, most tokens of the response.
-    running: [N] bool.
-    key_parts: [N, P] uint32, and num_parts: [N] int32, how many of them are used.
-    temperature: [N] float32.
+    rows: [R] int32 slots, unique; num_slots marks a padding row. R = num_slots means
+      all slots in their order.
+    token: [R] int32, the last token of each sequence, not in the cache yet.
+    lengths: [R] int32, cached tokens.
+    generated: [R] int32, tokens of the response so far.
+    limits: [R] int32, most tokens of the response.
+    running: [R] bool.
+    key_parts: [R, P] uint32, and num_parts: [R] int32, how many of them are used.
+    temperature: [R] float32.
     stop_ids: [K] int32, tokens that end a response.
     num_exit: scalar int32, >= 1: stop once so many rows have ended.
   """
 
+  rows: Any
   token: Any
   lengths: Any
   generated: Any
@@ -75,12 +78,12 @@ class DecodeBatch(NamedTuple):
 
 
 class DecodeOutput(NamedTuple):
-  """What one decode call sampled; row n owns the first `counts[n]` columns.
+  """What one decode call sampled; row r owns the first `counts[r]` columns.
 
   Attributes:
-    tokens: [N, C] int32.
-    behavior, sampled: [N, C] float32, the two kinds of log-probabilities.
-    counts: [N] int32.
+    tokens: [R, C] int32.
+    behavior, sampled: [R, C] float32, the two kinds of log-probabilities.
+    counts: [R] int32.
     num_steps: scalar int32, iterations of the loop.
   """
 
@@ -156,13 +159,13 @@ def decode(
   config: ModelConfig,
   draws: Draws,
 ) -> tuple[cache_lib.Cache, DecodeOutput]:
-  """Samples on all slots at once, `max_steps` tokens a row or until enough rows ended.
+  """Samples on its rows at once, `max_steps` tokens a row or until enough rows ended.
 
   Args:
     params: decode layout.
     cache: of all slots; donated.
     root_key: typed key.
-    batch: the slots.
+    batch: the rows.
     max_steps: static, columns of the output.
     attend_len: static, above every position that a running row can reach in this call.
     config, draws: static.
@@ -170,6 +173,8 @@ def decode(
   keys = request_keys(root_key, batch.key_parts, batch.num_parts)
   u = uniforms(keys, batch.generated, max_steps)
   num_start = batch.running.sum()
+  num_rows = batch.rows.shape[0]
+  lent = num_rows < jax.tree.leaves(cache)[0].shape[0]
 
   def keep_going(carry):
     step, active, _, _, _ = carry
@@ -178,7 +183,7 @@ def decode(
 
   def one_token(carry):
     step, active, token, cache, out = carry
-    # A resting slot computes along, but writes nothing.
+    # A resting row computes along, but writes nothing.
     positions = jnp.where(active, batch.lengths + step, PADDING)[:, None]
     hidden, cache = transformer.extend(
       params, token[:, None], positions, cache, attend_len, config
@@ -192,19 +197,22 @@ def decode(
     active &= ~stopped & (batch.generated + step + 1 < batch.limits)
     return step + 1, active, token, cache, out
 
-  out = _empty_output(batch.token.shape[0], max_steps)
-  start = (jnp.int32(0), batch.running, batch.token, cache, out)
-  _, _, _, cache, out = lax.while_loop(keep_going, one_token, start)
-  return cache, out
+  part = cache
+  if lent:
+    part = cache_lib.gather_rows(cache, batch.rows, attend_len, config)
+  out = _empty_output(num_rows, max_steps)
+  start = (jnp.int32(0), batch.running, batch.token, part, out)
+  _, _, _, part, out = lax.while_loop(keep_going, one_token, start)
+  return cache_lib.put_rows(cache, part, batch.rows, config) if lent else part, out
 
 
-def _empty_output(num_slots: int, max_steps: int) -> DecodeOutput:
-  floats = jnp.zeros((num_slots, max_steps), jnp.float32)
+def _empty_output(num_rows: int, max_steps: int) -> DecodeOutput:
+  floats = jnp.zeros((num_rows, max_steps), jnp.float32)
   return DecodeOutput(
-    tokens=jnp.zeros((num_slots, max_steps), jnp.int32),
+    tokens=jnp.zeros((num_rows, max_steps), jnp.int32),
     behavior=floats,
     sampled=floats,
-    counts=jnp.zeros(num_slots, jnp.int32),
+    counts=jnp.zeros(num_rows, jnp.int32),
     num_steps=jnp.int32(0),
   )
 

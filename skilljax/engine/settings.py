@@ -20,8 +20,8 @@ def _check_buckets(key: str, buckets: tuple[int, ...], largest: int | None) -> N
 class EngineSettings:
   """Shapes of a `DecodeEngine`. Config section `engine`.
 
-  The engine compiles one program per attention bucket for decoding and one per (row,
-  extend, attention) bucket for extending, so keep the lists short.
+  The engine compiles one program per (decode row, attention) bucket for decoding and one
+  per (row, extend, attention) bucket for extending, so keep the lists short.
 
   Attributes:
     num_slots: sequences that can be open at once.
@@ -31,6 +31,10 @@ class EngineSettings:
     attend_buckets: lengths of cache that attention reads; `max_len` is added to them.
     extend_buckets: tokens per row of an extend call; longer inputs take several calls.
     row_buckets: rows of an extend call; larger waves take several calls.
+    decode_rows: rows of a decode call; () runs all slots in one call, resting ones too.
+      With buckets, the running rows go in order of length, as many as the largest bucket
+      at a time: worth it where a step costs as much as its rows and their caches (CPU)
+      or where few slots run for long.
     decode_chunk: most tokens per sequence that one decode call samples.
     exit_fraction: a decode call ends early when this share of the rows that it started
       with has finished; in (0, 1].
@@ -44,6 +48,7 @@ class EngineSettings:
   attend_buckets: tuple[int, ...] = (256, 512)
   extend_buckets: tuple[int, ...] = (16, 64)
   row_buckets: tuple[int, ...] = (8,)
+  decode_rows: tuple[int, ...] = ()
   decode_chunk: int = 32
   exit_fraction: float = 0.25
   top_k: int = 0
@@ -63,6 +68,8 @@ class EngineSettings:
     _check_buckets("engine.attend_buckets", self.attend_buckets, None)
     _check_buckets("engine.extend_buckets", self.extend_buckets, self.max_len)
     _check_buckets("engine.row_buckets", self.row_buckets, self.num_slots)
+    if self.decode_rows:
+      _check_buckets("engine.decode_rows", self.decode_rows, self.num_slots)
     if not 0.0 < self.exit_fraction <= 1.0:
       raise ValueError(
         f"engine.exit_fraction must be in (0, 1], got {self.exit_fraction}"

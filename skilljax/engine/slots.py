@@ -94,26 +94,28 @@ class SlotTable:
 
   def append(
     self,
+    slots: np.ndarray,
     counts: np.ndarray,
     tokens: np.ndarray,
     behavior: np.ndarray,
     sampled: np.ndarray,
   ) -> None:
-    """Records what a decode call sampled: row n gets the first `counts[n]` columns.
+    """Records what a decode call sampled: the first `counts[r]` columns of each row.
 
     Args:
-      counts: [N] int32.
-      tokens: [N, C] int32; behavior, sampled: [N, C] float32.
+      slots: [R] int32, whose row it is; unique where the count is not 0.
+      counts: [R] int32.
+      tokens: [R, C] int32; behavior, sampled: [R, C] float32.
     """
     row, column = np.nonzero(np.arange(tokens.shape[1]) < counts[:, None])
-    place = self.generated[row] + column
-    self._tokens[row, place] = tokens[row, column]
-    self._behavior[row, place] = behavior[row, column]
-    self._sampled[row, place] = sampled[row, column]
-    self.generated += counts
-    self.length += counts
-    some = counts > 0
-    self.pending[some] = tokens[some, counts[some] - 1]
+    place = slots[row], self.generated[slots[row]] + column
+    self._tokens[place] = tokens[row, column]
+    self._behavior[place] = behavior[row, column]
+    self._sampled[place] = sampled[row, column]
+    some = np.flatnonzero(counts)
+    self.generated[slots[some]] += counts[some]
+    self.length[slots[some]] += counts[some]
+    self.pending[slots[some]] = tokens[some, counts[some] - 1]
 
   def finish(self, stop_ids: np.ndarray) -> list[base.GenerateResult]:
     """Ends every running response that hit a stop token or its limit."""

@@ -1,6 +1,6 @@
-"""Cutting the queued inputs of one step into extend calls of bucketed shapes.
+"""Cutting one step of the engine into extend and decode calls of bucketed shapes.
 
-Purpose: a pure plan in numpy, [R, S] per call.
+Purpose: pure plans in numpy, [R, S] per extend call and [R] per decode call.
 Must not know about: JAX, sampling, names.
 """
 
@@ -42,6 +42,42 @@ class ExtendCall:
       counts=np.zeros(num_rows, np.int32),
       attend_len=attend_len,
     )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DecodeCall:
+  """Which rows one decode call runs; padding rows have slot num_slots.
+
+  Attributes:
+    rows: [R] int32 slots; all slots in their order where R = num_slots.
+    attend_len: attention bucket that holds whatever a running row can reach.
+  """
+
+  rows: np.ndarray
+  attend_len: int
+
+
+def plan_decode(
+  running: np.ndarray, ends: np.ndarray, settings: EngineSettings
+) -> Iterator[DecodeCall]:
+  """Yields decode calls that hold every running slot once.
+
+  Args:
+    running: [N] bool, some of them True.
+    ends: [N] int32, cache length that a slot can reach in the call; < 0 never counts.
+    settings: the buckets.
+  """
+  rest = np.flatnonzero(running)
+  rest = rest[np.argsort(ends[rest], kind="stable")]
+  largest = settings.decode_rows[-1] if settings.decode_rows else settings.num_slots
+  while len(rest):
+    some, rest = rest[:largest], rest[largest:]
+    size = bucket_for(len(some), settings.decode_rows or (largest,))
+    rows = np.arange(settings.num_slots, dtype=np.int32)
+    if size < settings.num_slots:
+      rows = np.full(size, settings.num_slots, np.int32)
+      rows[: len(some)] = some
+    yield DecodeCall(rows, bucket_for(int(ends[some].max()), settings.attend_lengths))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

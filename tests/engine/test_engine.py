@@ -87,6 +87,8 @@ def test_truncated_logprobs_belong_to_the_truncated_distribution(
     {"num_slots": 7, "row_buckets": (1, 4), "exit_fraction": 1.0, **ONE_BUCKET},
     {"decode_chunk": 1, "extend_buckets": (16,), **ONE_BUCKET},
     {"decode_chunk": 17, "extend_buckets": (4, 16), "attend_buckets": (16, 48)},
+    {"num_slots": 6, "decode_rows": (2, 3), "attend_buckets": (24,)},
+    {"decode_rows": (1, 4), **ONE_BUCKET},
   ],
 )
 def test_same_samples_for_every_shape(make_engine, episodes, overrides):
@@ -253,6 +255,13 @@ def test_no_trace_after_warmup(params, make_engine):
   engine.publish(params, 0)
 
 
+def test_no_trace_after_warmup_with_few_rows(make_engine, episodes):
+  engine = make_engine(decode_rows=(1, 2), **ONE_BUCKET)
+  assert engine.num_traces == 3  # extend, and decode of one row and of two
+  play(engine, episodes)
+  assert engine.num_traces == 3
+
+
 def test_stats(make_engine, episodes):
   engine = make_engine()
   transcripts = play(engine, episodes)
@@ -263,10 +272,18 @@ def test_stats(make_engine, episodes):
   assert stats["extend_tokens"] == contexts - len(episodes)
   assert 0 < stats["occupancy"] <= 1
   assert 0 < stats["extend_fill"] <= 1
+  assert 0 < stats["decode_fill"] <= 1
   assert 0 < stats["device_s"] <= stats["step_s"]
   assert stats["decoded_tok_s"] == stats["decoded_tokens"] / stats["step_s"]
   engine.reset_stats()
   assert not any(engine.stats().values())
+
+
+def test_few_rows_do_not_pay_for_all_slots(make_engine, episodes):
+  whole, cut = make_engine(), make_engine(decode_rows=(1, 2))
+  same(play(whole, episodes[:1]), play(cut, episodes[:1]))
+  assert whole.stats()["decode_fill"] == pytest.approx(1 / SETTINGS.num_slots)
+  assert cut.stats()["decode_fill"] == 1
 
 
 def test_submit_errors(make_engine):

@@ -15,6 +15,8 @@ from skilljax.engine.settings import EngineSettings, bucket_for
     ({"extend_buckets": (0, 8)}, r"engine\.extend_buckets .* got \(0, 8\)"),
     ({"extend_buckets": (769,)}, r"engine\.extend_buckets must not exceed 768"),
     ({"row_buckets": (65,)}, r"engine\.row_buckets must not exceed 64, got \(65,\)"),
+    ({"decode_rows": (0, 8)}, r"engine\.decode_rows .* got \(0, 8\)"),
+    ({"decode_rows": (65,)}, r"engine\.decode_rows must not exceed 64, got \(65,\)"),
     ({"exit_fraction": 0.0}, r"engine\.exit_fraction must be in \(0, 1\], got 0.0"),
     ({"top_k": -1}, r"engine\.top_k must be >= 0"),
     ({"top_p": 0.0}, r"engine\.top_p must be in \(0, 1\], got 0.0"),

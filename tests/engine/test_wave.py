@@ -1,7 +1,9 @@
+import dataclasses
+
 import numpy as np
 
 from skilljax.engine.settings import EngineSettings
-from skilljax.engine.wave import plan_wave
+from skilljax.engine.wave import plan_decode, plan_wave
 
 SETTINGS = EngineSettings(
   num_slots=8,
@@ -74,3 +76,39 @@ def test_every_token_lands_once_and_in_order():
         assert call.starts[i] + count <= call.attend_len
         written[slot] += call.tokens[i, :count].tolist()
     assert written == queue
+
+
+def decode_calls(ends, **overrides):
+  """Slots that rest have 0 in `ends`."""
+  ends = np.asarray(ends, np.int32)
+  settings = dataclasses.replace(SETTINGS, num_slots=len(ends), **overrides)
+  calls = plan_decode(ends > 0, ends, settings)
+  return [(call.rows.tolist(), call.attend_len) for call in calls]
+
+
+def test_without_buckets_all_slots_decode_in_one_call():
+  assert decode_calls([0, 9, 33, 0]) == [([0, 1, 2, 3], 64)]
+
+
+def test_decode_calls_by_hand():
+  ends = [60, 0, 9, 33, 0, 32, 5]
+  # Shortest first, three at a time: 5, 9, 32 and then 33, 60; one row of seven pads.
+  assert decode_calls(ends, decode_rows=(1, 3), row_buckets=(1,)) == [
+    ([6, 2, 5], 32),
+    ([3, 0, 7], 64),
+  ]
+  assert decode_calls([0, 0, 7, 0], decode_rows=(1, 3)) == [([2], 32)]
+  # The bucket of all slots keeps them in their order.
+  assert decode_calls([8, 9, 7, 0], decode_rows=(2, 4)) == [([0, 1, 2, 3], 32)]
+
+
+def test_every_running_slot_decodes_once():
+  rng = np.random.default_rng(0)
+  for _ in range(50):
+    ends = rng.integers(1, 65, 8) * rng.integers(0, 2, 8)
+    seen = []
+    for rows, attend_len in decode_calls(ends, decode_rows=(2, 5)):
+      real = [row for row in rows if row < 8]
+      assert all(ends[row] <= attend_len for row in real)
+      seen += real
+    assert sorted(seen) == np.flatnonzero(ends).tolist()
