@@ -6,17 +6,31 @@ Must not know about: JAX, models, tokens, skills, worker processes.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from skilljax.types import Observation, Skill, Task
+
+
+class UnplayableTask(ValueError):
+  """A task cannot be played, and the environment is as good as before.
+
+  The message names the file and the fix. A pool makes a fault of it without giving up
+  the worker, and does not try the task again; any other exception means that the
+  environment may be damaged.
+  """
 
 
 class Env(Protocol):
   """One world that plays one episode at a time; text in, text out."""
 
   def reset(self, task: Task) -> Observation:
-    """Starts an episode; the observation carries `goal` and `max_turns`."""
+    """Starts an episode; the observation carries `goal` and `max_turns`.
+
+    Raises:
+      UnplayableTask: this task cannot be played; others can.
+    """
 
   def step(self, action: str) -> Observation:
     """Plays one command. Any text is allowed; an unknown one changes nothing."""
@@ -70,6 +84,17 @@ def null_skill(index: int) -> Skill:
   return Skill("s1", "general", title, principle, when)
 
 
+def as_bank(skills: Iterable[Skill], rng: random.Random) -> tuple[Skill, ...]:
+  """Skills in random order, with rising ids that have gaps, as a lived-in bank's."""
+  shown = list(skills)
+  rng.shuffle(shown)
+  numbers = sorted(rng.sample(range(1, 2 * len(shown) + 4), len(shown)))
+  return tuple(
+    dataclasses.replace(skill, skill_id=f"s{number}")
+    for skill, number in zip(shown, numbers, strict=True)
+  )
+
+
 class Teacher(Protocol):
   """Makes demonstrations for the cold start; pure functions of (task, seed)."""
 
@@ -81,6 +106,13 @@ class Teacher(Protocol):
 
   def agent(self, task: Task, seed: int) -> TextAgent:
     """A fresh scripted player."""
+
+  def expert(self, task: Task) -> TextAgent:
+    """The best player that is written down: it may know what a policy cannot see.
+
+    Raises:
+      ValueError: there is none for the tasks as configured.
+    """
 
   def drill(
     self, seed: int, *, reading_only: bool
@@ -106,12 +138,14 @@ class EnvKind:
     make_env: settings -> Env.
     make_source: settings -> TaskSource.
     make_teacher: settings -> Teacher.
+    code_actions: actions are program text: their case and white space are kept.
   """
 
   settings: type
   make_env: Callable[[Any], Env]
   make_source: Callable[[Any], TaskSource]
   make_teacher: Callable[[Any], Teacher]
+  code_actions: bool = False
 
 
 def _household() -> EnvKind:
@@ -126,19 +160,83 @@ def _household() -> EnvKind:
 
 
 def _alfworld() -> EnvKind:
-  from skilljax.envs import alfworld, alfworld_teacher
+  from skilljax.envs import alfworld
+  from skilljax.envs.alfworld import teacher
 
   return EnvKind(
     settings=alfworld.AlfworldSettings,
     make_env=alfworld.AlfworldEnv,
     make_source=alfworld.AlfworldSource,
-    make_teacher=alfworld_teacher.AlfworldTeacher,
+    make_teacher=teacher.AlfworldTeacher,
+  )
+
+
+def _webshop() -> EnvKind:
+  from skilljax.envs import webshop
+  from skilljax.envs.webshop import teacher
+
+  return EnvKind(
+    settings=webshop.WebshopSettings,
+    make_env=webshop.WebshopEnv,
+    make_source=webshop.WebshopSource,
+    make_teacher=teacher.WebshopTeacher,
+  )
+
+
+def _bfcl() -> EnvKind:
+  from skilljax.envs import bfcl
+
+  return EnvKind(
+    settings=bfcl.BfclSettings,
+    make_env=bfcl.BfclEnv,
+    make_source=bfcl.BfclSource,
+    make_teacher=bfcl.make_bfcl_teacher,
+    code_actions=True,
+  )
+
+
+def _appworld() -> EnvKind:
+  from skilljax.envs import appworld
+
+  return EnvKind(
+    settings=appworld.AppworldSettings,
+    make_env=appworld.AppworldEnv,
+    make_source=appworld.AppworldSource,
+    make_teacher=appworld.AppworldTeacher,
+    code_actions=True,
+  )
+
+
+def _scienceworld() -> EnvKind:
+  from skilljax.envs import scienceworld
+
+  return EnvKind(
+    settings=scienceworld.ScienceworldSettings,
+    make_env=scienceworld.ScienceworldEnv,
+    make_source=scienceworld.ScienceworldSource,
+    make_teacher=scienceworld.make_teacher,
+  )
+
+
+def _textworld_express() -> EnvKind:
+  from skilljax.envs import textworld_express
+
+  return EnvKind(
+    settings=textworld_express.ExpressSettings,
+    make_env=textworld_express.ExpressEnv,
+    make_source=textworld_express.ExpressSource,
+    make_teacher=textworld_express.make_teacher,
   )
 
 
 _KINDS: Mapping[str, Callable[[], EnvKind]] = {
   "alfworld": _alfworld,
+  "appworld": _appworld,
+  "bfcl": _bfcl,
   "household": _household,
+  "scienceworld": _scienceworld,
+  "textworld_express": _textworld_express,
+  "webshop": _webshop,
 }
 
 
@@ -181,6 +279,15 @@ def _checked(name: str, settings: Any) -> EnvKind:
       f"got {type(settings).__name__}; build it with make_settings"
     )
   return kind
+
+
+def code_actions(name: str) -> bool:
+  """Whether an environment's actions are program text, kept as they are written.
+
+  Raises:
+    ValueError: unknown name.
+  """
+  return _kind(name).code_actions
 
 
 def make_env(name: str, settings: Any) -> Env:

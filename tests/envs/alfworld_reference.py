@@ -1,6 +1,6 @@
 """Plays games with the packaged engine as it is, in a process of its own.
 
-The wrapping of `alfworld_engine` changes the whole process, so the unwrapped engine needs
+The wrapping of `alfworld.engine` changes the whole process, so the unwrapped engine needs
 another one: `python -m tests.envs.alfworld_reference < jobs.json > episodes.json`.
 """
 
@@ -17,8 +17,11 @@ def play(reset, step, *, walkthrough, num_random):
   rng = random.Random(0)
   record = [reset()]
   for _ in range(num_random):
-    record.append(step(rng.choice(record[-1][1])))
-  record += [step("fly to the moon"), step("help"), reset()]
+    if not record[-1][2]:  # chance may win; the episode is over then
+      record.append(step(rng.choice(record[-1][1])))
+  if not record[-1][2]:
+    record += [step("fly to the moon"), step("help")]
+  record.append(reset())
   record += [step(command) for command in walkthrough]
   return [[text.strip(), list(commands), bool(won)] for text, commands, won in record]
 

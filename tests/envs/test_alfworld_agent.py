@@ -6,7 +6,7 @@ import pytest
 
 from skilljax.agents import parse, prompts
 from skilljax.envs import alfworld
-from skilljax.envs.alfworld_agent import ExplorerAgent, WalkthroughAgent
+from skilljax.envs.alfworld.agent import ExplorerAgent, WalkthroughAgent
 
 ROOM = (
   "You are in the middle of a room. Looking quickly around you, you see a fridge 1, a "

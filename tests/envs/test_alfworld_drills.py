@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from skilljax.envs import alfworld_drills as drills
-from skilljax.envs.alfworld_goals import NOUNS, parse_goal
+from skilljax.envs.alfworld import drills
+from skilljax.envs.alfworld.goals import NOUNS, parse_goal
 
 SEEDS = pytest.mark.parametrize("seed", range(6))
 

@@ -4,20 +4,21 @@ import zlib
 
 import pytest
 
-from skilljax.envs import alfworld, alfworld_engine
+from skilljax.envs import alfworld
+from skilljax.envs.alfworld import engine
 
 
 def test_a_cached_text_comes_back(tmp_path):
   path = tmp_path / "new" / "a.sas.z"
-  assert alfworld_engine.read_cached(path) is None
-  alfworld_engine.write_cached(path, "begin_version\n3\né")
-  assert alfworld_engine.read_cached(path) == "begin_version\n3\né"
+  assert engine.read_cached(path) is None
+  engine.write_cached(path, "begin_version\n3\né")
+  assert engine.read_cached(path) == "begin_version\n3\né"
   assert [entry.name for entry in path.parent.iterdir()] == ["a.sas.z"]
 
 
 def test_without_a_folder_nothing_is_cached():
-  alfworld_engine.write_cached(None, "text")
-  assert alfworld_engine.read_cached(None) is None
+  engine.write_cached(None, "text")
+  assert engine.read_cached(None) is None
 
 
 def _cut(data: bytes) -> bytes:
@@ -32,15 +33,15 @@ def _swapped(data: bytes) -> bytes:
 @pytest.mark.parametrize("damage", [_cut, _swapped, lambda data: b"", lambda data: b"?"])
 def test_a_damaged_entry_counts_as_absent(tmp_path, damage):
   path = tmp_path / "a.sas.z"
-  alfworld_engine.write_cached(path, "begin_version\n" * 50)
+  engine.write_cached(path, "begin_version\n" * 50)
   path.write_bytes(damage(path.read_bytes()))
-  assert alfworld_engine.read_cached(path) is None
+  assert engine.read_cached(path) is None
 
 
 def test_a_folder_that_cannot_be_written_only_warns(tmp_path):
   (tmp_path / "file").write_text("in the way")
   with pytest.warns(RuntimeWarning, match=r"cannot be cached .*env\.cache_dir"):
-    alfworld_engine.write_cached(tmp_path / "file" / "a.sas.z", "text")
+    engine.write_cached(tmp_path / "file" / "a.sas.z", "text")
 
 
 def test_damaged_translations_are_made_again(data_dir, tmp_path):
@@ -51,7 +52,7 @@ def test_damaged_translations_are_made_again(data_dir, tmp_path):
     pytest.skip(reason)
   source = alfworld.AlfworldSource(settings)
   task = source.tasks("valid_seen")[60]
-  translator = alfworld_engine.load_engine().translator
+  translator = engine.load_engine().translator
   translator.forget()
   whole = alfworld.AlfworldEnv(settings).reset(task)
   (path,) = (tmp_path / "sas").iterdir()
@@ -61,7 +62,7 @@ def test_damaged_translations_are_made_again(data_dir, tmp_path):
   assert alfworld.AlfworldEnv(settings).reset(task) == whole
   assert path.read_bytes() == good
   # What the disk holds is what the next worker loads.
-  alfworld_engine.write_cached(path, "no translation")
+  engine.write_cached(path, "no translation")
   translator.forget()
   assert translator.translate(*_texts(settings, task))[1] == "no translation"
   translator.forget()

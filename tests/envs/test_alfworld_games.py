@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from skilljax.envs import alfworld_games as games
+from skilljax.envs.alfworld import games
 
 GRAMMAR = 'grammar :: "task": [{"rhs": "Your task is to: UNKNOWN GOAL."}]'
 
@@ -20,6 +20,7 @@ def _row(number: int, task_type: str = "pick_heat_then_place_in_recep") -> dict:
     "goal": "put a hot apple in fridge",
     "pddl_problem": f"(define (problem p{number}))",
     "walkthrough": ["go to fridge 1", f"look {number}"],
+    "human_goals": [f"Heat apple {number}. ", "make an apple hot"],
   }
 
 
@@ -44,6 +45,8 @@ def _write_download(root: pathlib.Path, row: dict, split: str = "train", **chang
   }
   (folder / "game.tw-pddl").write_text(json.dumps(game))
   trajectory = {"task_type": row["task_type"], "pddl_params": {}}
+  said = [{"task_desc": goal} for goal in row["human_goals"]]
+  trajectory["turk_annotations"] = {"anns": said}
   (folder / "traj_data.json").write_text(json.dumps(trajectory))
   return folder
 
@@ -64,7 +67,9 @@ def test_packed_rows_come_back(tmp_path):
     grammar=GRAMMAR,
     problem="(define (problem p2))",
     goal="put a hot apple in fridge",
+    human_goals=("Heat apple 2. ", "make an apple hot"),
   )
+  assert first.human_goals == archive.game(first.name).human_goals
   with pytest.raises(KeyError):
     archive.game("no such game")
 
@@ -82,6 +87,28 @@ def test_the_download_layout_gives_the_same_games(tmp_path, below):
   assert download.index() == packed.index()
   name = packed.index()[0].name
   assert download.game(name) == packed.game(name)
+
+
+def test_data_without_human_goals_can_be_read(tmp_path):
+  row = {key: value for key, value in _row(1).items() if key != "human_goals"}
+  _write_packed(tmp_path / "packed", [row])
+  folder = _write_download(tmp_path / "download", _row(1))
+  path = folder / "traj_data.json"
+  path.write_text(json.dumps({"task_type": row["task_type"]}))
+  for layout in ("packed", "download"):
+    archive = _archive(tmp_path / layout, tmp_path)
+    (info,) = archive.index()
+    assert info.human_goals == archive.game(info.name).human_goals == ()
+
+
+def test_the_file_of_a_game_is_named(tmp_path):
+  _write_packed(tmp_path / "packed", [_row(1)])
+  folder = _write_download(tmp_path / "download", _row(1))
+  packed = _archive(tmp_path / "packed", tmp_path)
+  download = _archive(tmp_path / "download", tmp_path)
+  name = packed.index()[0].name
+  assert packed.place(name) == tmp_path / "packed" / "train.jsonl.xz"
+  assert download.place(name) == folder / "game.tw-pddl"
 
 
 def test_the_archive_is_written_once_and_follows_its_source(tmp_path):
@@ -192,7 +219,9 @@ def test_the_real_validation_games_in_both_layouts(data_dir, tmp_path):
     }
     (folder / "game.tw-pddl").write_text(json.dumps(game))
     kind = {f: t for t, f in games.FAMILY_OF_TASK_TYPE.items()}[info.family]
-    (folder / "traj_data.json").write_text(json.dumps({"task_type": kind}))
+    said = [{"task_desc": goal} for goal in info.human_goals]
+    trajectory = {"task_type": kind, "turk_annotations": {"anns": said}}
+    (folder / "traj_data.json").write_text(json.dumps(trajectory))
     download = _archive(tmp_path / "download", tmp_path, "valid_unseen")
     assert info in download.index()
     assert download.game(info.name) == text

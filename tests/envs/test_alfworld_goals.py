@@ -2,8 +2,9 @@
 
 import pytest
 
-from skilljax.envs import alfworld, alfworld_goals
-from skilljax.envs.alfworld_goals import Goal, parse_goal
+from skilljax.envs import alfworld
+from skilljax.envs.alfworld import goals
+from skilljax.envs.alfworld.goals import Goal, parse_goal
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_every_goal_of_the_benchmark_is_read_as_its_family(data_dir, tmp_path):
 
 
 def test_places_follow_the_kind_of_thing():
-  assert alfworld_goals.likely_places("apple")[:2] == ("countertop", "diningtable")
-  assert alfworld_goals.likely_places("pan")[0] == "stoveburner"
-  assert "desk" in alfworld_goals.likely_places("desklamp")
-  assert alfworld_goals.likely_places("statue")  # unlisted: a kind of its own
+  assert goals.likely_places("apple")[:2] == ("countertop", "diningtable")
+  assert goals.likely_places("pan")[0] == "stoveburner"
+  assert "desk" in goals.likely_places("desklamp")
+  assert goals.likely_places("statue")  # unlisted: a kind of its own

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from skilljax.agents import parse
-from skilljax.envs import alfworld_review as review
-from skilljax.envs.alfworld_goals import Goal
+from skilljax.envs.alfworld import review
+from skilljax.envs.alfworld.goals import Goal
 
 HEAT = Goal("heat", "apple", "fridge")
 RIGHT = "take the object, heat it with microwave 1, then move it to the target."

@@ -5,9 +5,11 @@ import dataclasses
 
 import pytest
 
-from skilljax.envs import alfworld, alfworld_review, alfworld_teacher
-from skilljax.envs.alfworld_agent import WalkthroughAgent
-from skilljax.envs.alfworld_goals import parse_goal
+from skilljax.envs import alfworld
+from skilljax.envs.alfworld import review
+from skilljax.envs.alfworld import teacher as alfworld_teacher
+from skilljax.envs.alfworld.agent import WalkthroughAgent
+from skilljax.envs.alfworld.goals import parse_goal
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def test_right_and_wrong_skills_are_what_they_are_called(teacher, tasks):
   source = alfworld.AlfworldSource(teacher.settings)
   for task in tasks[::20]:
     goal = parse_goal(source.goal(task))
-    procedure = alfworld_review.procedure_skill(task.family, skill_id="s1")
+    procedure = review.procedure_skill(task.family, skill_id="s1")
     assert procedure in [
       dataclasses.replace(skill, skill_id="s1") for skill in right.skills(task, 0)
     ]

@@ -8,12 +8,13 @@ import sys
 
 import pytest
 
-from skilljax.envs import alfworld, base, household
+from skilljax.envs import alfworld, base, household, one_scope
+from skilljax.types import Task
 
 
 def test_unknown_name_lists_the_known_ones():
   with pytest.raises(
-    ValueError, match=r"'alfwold' is unknown; known: alfworld, household"
+    ValueError, match=r"'alfwold' is unknown; known: alfworld, appworld, bfcl, household"
   ):
     base.make_env("alfwold", None)
 
@@ -53,7 +54,7 @@ def test_nothing_under_envs_imports_jax():
     "import importlib, pkgutil, sys, skilljax.envs as package\n"
     "found = pkgutil.walk_packages(package.__path__, 'skilljax.envs.')\n"
     "names = [module.name for module in found]\n"
-    "assert 'skilljax.envs.pool_process' in names, names\n"
+    "assert 'skilljax.envs.pool.process' in names, names\n"
     "[importlib.import_module(name) for name in names]\n"
     "heavy = {'jax', 'jaxlib', 'flax', 'torch', 'tensorflow', 'textworld'}\n"
     "print(sorted(heavy & set(sys.modules)))\n"
@@ -67,3 +68,15 @@ def test_nothing_under_envs_imports_jax():
     check=True,
   )
   assert done.stdout.strip() == "[]"
+
+
+def test_probes_are_never_the_task_itself_not_even_from_another_split():
+  train = [Task("x", "train", "x", "f", f"t{i}") for i in range(4)]
+  asked = Task("x", "all", "x", "f", "t1")
+  assert {t.name for t in one_scope.sample_probes(asked, train, 3, 0)} == {
+    "t0",
+    "t2",
+    "t3",
+  }
+  with pytest.raises(ValueError, match=r"num=4 must be in \[0, 3\]"):
+    one_scope.sample_probes(asked, train, 4, 0)

@@ -1,6 +1,8 @@
 """The pool: answers, faults, time-outs, restarts, recycling, and no process left over."""
 
+import contextlib
 import os
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -8,7 +10,7 @@ import time
 
 import pytest
 
-from skilljax.envs.pool import EnvPool
+from skilljax.envs.pool import EnvPool, workers
 from skilljax.types import Fault, Observation
 from tests.envs import fake_envs
 
@@ -49,6 +51,34 @@ def _open(pool: EnvPool, ticket: str, task_name: str = "t0"):
 
 def _exists(pid: int) -> bool:
   return os.path.exists(f"/proc/{pid}")
+
+
+def _children() -> set[int]:
+  """Processes that this one has started, zombies included."""
+  found = set()
+  for folder in pathlib.Path("/proc").glob("[0-9]*"):
+    with contextlib.suppress(OSError):
+      fields = (folder / "stat").read_text().rpartition(")")[2].split()
+      if int(fields[1]) == os.getpid():
+        found.add(int(folder.name))
+  return found
+
+
+def _is_running(pid: int) -> bool:
+  """Where nobody collects orphans, a zombie is as good as gone."""
+  try:
+    stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+  except OSError:
+    return False
+  return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def _wait_until_gone(pids, meanwhile=lambda: None):
+  end = time.monotonic() + 20.0
+  while any(map(_is_running, pids)) and time.monotonic() < end:
+    meanwhile()
+    time.sleep(0.05)
+  assert not any(map(_is_running, pids))
 
 
 @pytest.fixture(params=[0, 1], ids=["inline", "workers"])
@@ -129,6 +159,16 @@ def test_poll_returns_at_once_when_nothing_is_owed(any_pool):
   assert time.monotonic() - begin < 5.0
 
 
+def test_an_inline_environment_that_failed_is_closed(monkeypatch):
+  closed = []
+  monkeypatch.setattr(fake_envs.CountingEnv, "close", lambda self: closed.append(self))
+  with EnvPool(fake_envs.CountingEnv, num_workers=0, envs_per_worker=1) as pool:
+    _open(pool, "a")
+    _play(pool, "a", "raise")
+    assert len(closed) == 1
+  assert len(closed) == 1
+
+
 def test_a_broken_factory_stops_the_inline_pool_at_once():
   with pytest.raises(FileNotFoundError, match="no data in /nowhere"):
     EnvPool(fake_envs.make_broken, num_workers=0)
@@ -173,7 +213,7 @@ def test_a_hanging_step_is_killed_after_its_time_out():
     _open(pool, "a")
     begin = time.monotonic()
     fault = _play(pool, "a", "hang")
-    assert "step took more than 0.3 s (env.step_timeout_s)" in fault.reason
+    assert "step took more than 0.3 s (pool.step_timeout_s)" in fault.reason
     assert time.monotonic() - begin < 5.0
     pool.release("a")
     assert _open(pool, "a").text == "t0 start"
@@ -227,7 +267,7 @@ def test_huge_actions_do_not_block_the_pipe():
 
 @pytest.mark.parametrize(
   "garbage",
-  ["\x00\x01 no json", "[1, 2]", '{"serial": 999, "observation": {}}', '{"ready": 1}'],
+  ["\x00\x01 no json", "[1, 2]", '{"number": 999, "observation": {}}', '{"ready": 1}'],
 )
 def test_garbage_on_the_pipe_is_a_fault(garbage):
   with _make_pool() as pool:
@@ -235,6 +275,159 @@ def test_garbage_on_the_pipe_is_a_fault(garbage):
     assert isinstance(_play(pool, "a", f"write {garbage}"), Fault)
     pool.release("a")
     assert _open(pool, "a").text == "t0 start"
+
+
+@pytest.mark.parametrize(
+  ("action", "reason"),
+  [
+    ("half", "garbage"),
+    ("huge", "endless message"),
+    ("nested", "garbage"),
+    ("wrong shape", "nobody asked"),
+    ("exit", "SystemExit"),
+    ("bytes", "not JSON serializable"),
+    ("loop in C", "step took more than 3.0 s"),
+    ("stopped", "step took more than 3.0 s"),
+    ("deaf", "step took more than 3.0 s"),
+  ],
+)
+def test_trouble_of_every_kind_is_a_fault(action, reason):
+  before = _children()
+  with _make_pool(step_timeout_s=3.0) as pool:
+    _open(pool, "a")
+    assert reason in _play(pool, "a", action).reason
+    pool.release("a")
+    assert _open(pool, "a").text == "t0 start"
+    assert pool.counts == {"episodes": 2, "faults": 1, "restarts": 1, "recycles": 0}
+  assert _children() == before
+
+
+def test_what_an_engine_prints_is_no_answer():
+  with _make_pool() as pool:
+    _open(pool, "a")
+    assert _play(pool, "a", "noise").text == "t0 1 noise"
+    assert _play(pool, "a", "x").text == "t0 2 x"
+
+
+@pytest.mark.parametrize(
+  ("action", "reason"), [("nan", "reward is nan"), ("surrogate", "no Unicode")]
+)
+def test_an_answer_that_would_poison_its_reader_is_a_fault(any_pool, action, reason):
+  _open(any_pool, "a")
+  assert reason in _play(any_pool, "a", action).reason
+  any_pool.release("a")
+  assert "max_turns=0" in _open(any_pool, "a", "endless").reason
+  any_pool.release("a")
+  assert _open(any_pool, "a").text == "t0 start"
+  assert any_pool.counts["faults"] == 2
+
+
+def test_an_engine_that_exits_does_not_end_an_inline_run():
+  with _make_pool(num_workers=0) as pool:
+    _open(pool, "a")
+    assert "SystemExit" in _play(pool, "a", "exit").reason
+
+
+def _answers(pool: EnvPool, num: int) -> dict:
+  answers = {}
+  while len(answers) < num:
+    answers.update(pool.poll(30.0))
+  return answers
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_unplayable_task_is_tried_once_and_costs_no_worker(
+  num_workers, tmp_path, monkeypatch
+):
+  monkeypatch.setenv("FAKE_ENV_COUNTS", str(tmp_path))
+  with _make_pool(num_workers=num_workers, envs_per_worker=8) as pool:
+    for number in range(4):
+      pool.start(f"bad{number}", fake_envs.task("unplayable"))
+    pool.start("good", fake_envs.task("t1"))
+    answers = _answers(pool, 5)
+    assert answers.pop("good").text == "t1 start"
+    reason = "games/unplayable: damaged; copy it again"
+    assert {answer.reason for answer in answers.values()} == {reason}
+    for number in range(4):
+      pool.release(f"bad{number}")
+    assert _open(pool, "again", "unplayable").reason == reason
+    assert _play(pool, "good", "x").text == "t1 1 x"
+    assert pool.counts == {"episodes": 6, "faults": 5, "restarts": 0, "recycles": 0}
+  assert len((tmp_path / "unplayable").read_text().split()) == 1
+
+
+def test_a_task_that_breaks_workers_breaks_two_and_not_a_whole_group(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setenv("FAKE_ENV_COUNTS", str(tmp_path))
+  with _make_pool(num_workers=2, envs_per_worker=4) as pool:
+    for number in range(6):
+      pool.start(f"bad{number}", fake_envs.task("kill"))
+    answers = _answers(pool, 6)
+    assert all(isinstance(answer, Fault) for answer in answers.values())
+    assert sum("signal 9" in answer.reason for answer in answers.values()) == 2
+    assert sum("not tried: 2 resets" in a.reason for a in answers.values()) == 4
+    assert pool.counts["faults"] == 6
+    for number in range(6):
+      pool.release(f"bad{number}")
+    assert _open(pool, "good", "t1").text == "t1 start"
+  assert len((tmp_path / "kill").read_text().split()) == 2
+
+
+def test_the_first_reset_of_a_task_goes_ahead_alone():
+  with _make_pool(num_workers=2, envs_per_worker=4) as pool:
+    for number in range(4):
+      pool.start(f"a{number}", fake_envs.task("t0"))
+    backend = pool._backend
+    assert len(backend._waiting) == 3
+    assert {answer.text for answer in _answers(pool, 4).values()} == {"t0 start"}
+    for number in range(4):
+      pool.release(f"a{number}")
+    for number in range(4):  # it is known now
+      pool.start(f"b{number}", fake_envs.task("t0"))
+    assert not backend._waiting
+    assert len(_answers(pool, 4)) == 4
+
+
+def test_waiting_for_environments_is_measured(any_pool):
+  _open(any_pool, "a")
+  before = any_pool.waited_s
+  time.sleep(0.3)  # the caller computes
+  assert any_pool.poll(0.0) == []
+  assert any_pool.waited_s - before < 0.1
+  begin = time.perf_counter()
+  _play(any_pool, "a", "sleep 0.4")
+  assert 0.4 <= any_pool.waited_s - before <= time.perf_counter() - begin + 0.1
+
+
+def test_a_large_answer_is_read_whole_after_a_long_absence():
+  with _make_pool(step_timeout_s=0.5) as pool:
+    _open(pool, "a")
+    pool.step("a", "x" * 800_000)  # more than a pipe holds
+    time.sleep(2.0)
+    assert len(_poll_one(pool)[1].text) == len("t0 1 ") + 800_000
+
+
+def test_a_recycled_worker_that_does_not_exit_is_killed(monkeypatch):
+  monkeypatch.setattr(workers, "_EXIT_GRACE_S", 0.3)
+  make = fake_envs.make_slow_to_close
+  with EnvPool(make, num_workers=1, envs_per_worker=1, recycle_after_episodes=1) as pool:
+    _open(pool, "a")
+    pid = int(_play(pool, "a", "pid").text)
+    pool.release("a")
+    _wait_until_gone([pid], lambda: pool.poll(0.0))
+
+
+def test_what_an_engine_started_ends_with_its_worker():
+  with _make_pool(num_workers=2) as pool:
+    pids = []
+    for ticket in ("a", "b"):
+      _open(pool, ticket)
+      pids.append(int(_play(pool, ticket, "child").text))
+    assert isinstance(_play(pool, "a", "killed"), Fault)
+    _wait_until_gone(pids[:1])
+    assert _exists(pids[1])
+  _wait_until_gone(pids)
 
 
 def test_an_observation_of_the_wrong_type_is_a_fault():
@@ -326,10 +519,56 @@ def test_no_process_survives_the_interpreter():
   assert not _exists(int(done.stdout))
 
 
+@pytest.mark.parametrize("trouble", ["loop in C", "stopped", "deaf"])
+@pytest.mark.parametrize(
+  "ending",
+  [
+    "os.kill(os.getpid(), signal.SIGKILL)",
+    "os.kill(os.getpid(), signal.SIGINT)",
+    "os._exit(3)",
+    "raise ValueError",
+  ],
+)
+def test_no_process_survives_whatever_ends_its_parent(ending, trouble):
+  code = f"""
+    import os, signal
+    from skilljax.envs.pool import EnvPool
+    from tests.envs import fake_envs
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
+    pool = EnvPool(fake_envs.CountingEnv, num_workers=2, envs_per_worker=1)
+    def play(ticket, action):
+      pool.step(ticket, action)
+      return pool.poll(60.0)[0][1].text
+    for ticket in "ab":
+      pool.start(ticket, fake_envs.task())
+      while not pool.poll(60.0):
+        pass
+    pids = [play(t, a) for t in "ab" for a in ("pid", "child")]
+    print(*pids, pool._backend._guard.pid, flush=True)
+    pool.step("a", "{trouble}")
+    pool.poll(0.5)
+    {ending}
+  """
+  paths = os.pathsep.join(path for path in sys.path if path)
+  done = subprocess.run(
+    [sys.executable, "-c", textwrap.dedent(code)],
+    env={**os.environ, "PYTHONPATH": paths},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    text=True,
+    timeout=120,
+    check=False,
+  )
+  assert done.returncode != 0
+  pids = [int(pid) for pid in done.stdout.split()]
+  assert len(pids) == 5
+  _wait_until_gone(pids)
+
+
 @pytest.mark.parametrize(
   ("name", "value"),
   [("num_workers", -1), ("envs_per_worker", 0), ("step_timeout_s", 0.0)],
 )
 def test_bad_arguments_name_the_key(name, value):
-  with pytest.raises(ValueError, match=f"{name}={value} .*env.{name}"):
+  with pytest.raises(ValueError, match=f"{name}={value} .*pool.{name}"):
     _make_pool(**{name: value})

@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 
 from skilljax.envs.household import review, rules, sentences, tasks
+from skilljax.envs.replies import REVIEW_MARK, act_reply
 
 GOAL_MARK = "Your task is to:"
-REVIEW_MARK = "Review the episode"
 
 _GOAL = re.compile(
   r"(?:put (?:a|some|two) (?:(?P<state>hot|cool|clean) )?(?P<noun>[a-z]+) in "
@@ -76,7 +76,7 @@ class HouseholdAgent:
       thought = self._plan()
     else:
       thought = ", ".join([*self._notes(known), thought])
-    return f"<think>{thought}</think><action>{self._action}</action>"
+    return act_reply(thought, self._action)
 
   # Reading.
 

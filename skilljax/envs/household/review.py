@@ -5,10 +5,10 @@ render it in the exact tag and JSON form that the parser accepts.
 Must not know about: the world, acting, skill banks.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 
 from skilljax.envs.household import rules, sentences
+from skilljax.envs.replies import call_reply, keep_reply
 
 
 def review_reply(
@@ -43,7 +43,7 @@ def review_reply(
   for slot in revealed:
     if slot not in stated and sentences.rule_category(slot) in categories:
       return propose(slot, known[slot])
-  return _reply("nothing new", "keep_skill", {"reason": "nothing new."})
+  return keep_reply()
 
 
 def propose(slot: str, value: rules.Value) -> str:
@@ -56,7 +56,9 @@ def propose(slot: str, value: rules.Value) -> str:
     "when_to_apply": sentences.rule_when(slot),
     "evidence": "seen here.",
   }
-  return _reply(f"{sentences.rule_note(slot, value)}, new", "propose_skill", arguments)
+  return call_reply(
+    f"{sentences.rule_note(slot, value)}, new", "propose_skill", arguments
+  )
 
 
 def update(slot: str, value: rules.Value) -> str:
@@ -69,9 +71,6 @@ def update(slot: str, value: rules.Value) -> str:
     "when_to_apply": sentences.rule_when(slot),
     "reason": "it was wrong.",
   }
-  return _reply(f"{sentences.rule_note(slot, value)}, wrong", "update_skill", arguments)
-
-
-def _reply(thought: str, name: str, arguments: dict[str, str]) -> str:
-  call = json.dumps({"name": name, "arguments": arguments})
-  return f"<think>{thought}</think><tool_call>{call}</tool_call>"
+  return call_reply(
+    f"{sentences.rule_note(slot, value)}, wrong", "update_skill", arguments
+  )

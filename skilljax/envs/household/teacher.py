@@ -69,6 +69,11 @@ class HouseholdTeacher:
     rng = random.Random(f"teacher/player/{task.key}/{seed}")
     return HouseholdAgent(seed=seed, heeds=rng.random() < self.heed)
 
+  def expert(self, task: Task) -> HouseholdAgent:
+    """A player who knows all rules of the estate."""
+    estate = rules.draw_estate(parse_name(task)[0])
+    return HouseholdAgent(seed=0, knowledge=estate.as_dict())
+
   def drill(
     self, seed: int, *, reading_only: bool
   ) -> tuple[tuple[Skill, ...], tuple[tuple[str, str], ...]]:
