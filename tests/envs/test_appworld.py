@@ -1,0 +1,260 @@
+"""The AppWorld loader: its protocol on a stand-in, its messages on the real engine.
+
+The real data are not public, so no official task is played here.
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import pickle
+import shutil
+import sys
+
+import pytest
+
+from skilljax.envs import appworld, base
+from skilljax.envs.appworld import engine as appworld_engine
+from skilljax.envs.pool import EnvPool
+from skilljax.types import Fault
+
+STAND_IN = pathlib.Path(__file__).with_name("fake_appworld.py")
+
+
+def _program(path, text):
+  path.write_text(f"#!/bin/sh\n{text}\n")
+  path.chmod(0o755)
+  return str(path)
+
+
+def _stand_in(folder, *, installed=True, version=None):
+  """An interpreter in whose eyes the stand-in is the package `appworld`."""
+  package = folder / "site" / "appworld"
+  package.mkdir(parents=True)
+  text = STAND_IN.read_text()
+  if version:
+    text = text.replace("0.1.3.post1", version)
+  (package / "__init__.py").write_text(text)
+  if installed:
+    (package / "apps" / "supervisor").mkdir(parents=True)
+  run = f'PYTHONPATH="{folder}/site" exec "{sys.executable}" "$@"'
+  return _program(folder / "python", run)
+
+
+@pytest.fixture
+def settings(tmp_path):
+  data = tmp_path / "root" / "data"
+  (data / "datasets").mkdir(parents=True)
+  for split, names in (
+    ("train", ("a1_1", "a1_2", "b2_1", "c3_1")),
+    ("dev", ("d4_1:tag", "")),
+    ("test_normal", ("e5_1",)),
+  ):
+    (data / "datasets" / f"{split}.txt").write_text("\n".join(names))
+  (data / "tasks" / "a1_1").mkdir(parents=True)
+  (data / "tasks" / "a1_1" / "specs.json").write_text('{"instruction": "Find seven."}')
+  return appworld.AppworldSettings(
+    python=_stand_in(tmp_path), data_dir=str(tmp_path / "root"), timeout_s=60.0
+  )
+
+
+@pytest.fixture
+def env(settings):
+  env = appworld.AppworldEnv(settings)
+  yield env
+  env.close()
+
+
+@pytest.fixture
+def task(settings):
+  return appworld.AppworldSource(settings).tasks("train")[0]
+
+
+# The source
+
+
+def test_splits_are_the_id_files(settings):
+  source = appworld.AppworldSource(settings)
+  names = [task.name for task in source.tasks("train")]
+  assert names == ["a1_1", "a1_2", "b2_1", "c3_1"]
+  assert [task.name for task in source.tasks("dev")] == ["d4_1"]
+  assert source.scopes("train") == ("appworld",)
+  assert source.stream("appworld", "dev") == source.tasks("dev")
+  assert source.goal(source.tasks("train")[0]) == "Find seven."
+  with pytest.raises(ValueError, match=r"split='test' must be one of \('train', 'dev'"):
+    source.tasks("test")
+  with pytest.raises(
+    FileNotFoundError, match=r"test_challenge\.txt: the data are incompl"
+  ):
+    source.tasks("test_challenge")
+  with pytest.raises(ValueError, match="scope='files' must be 'appworld'"):
+    source.stream("files", "dev")
+
+
+def test_probes_are_of_other_scenarios(settings, task):
+  source = appworld.AppworldSource(settings)
+  for seed in range(5):
+    probes = source.probes(task, 2, seed)
+    assert probes == source.probes(task, 2, seed)
+    assert {probe.name for probe in probes} == {"b2_1", "c3_1"}
+  with pytest.raises(ValueError, match=r"num=3 must be in \[0, 2\]"):
+    source.probes(task, 3, seed=0)
+
+
+def test_there_are_no_demonstrations(settings, task):
+  teacher = base.make_teacher("appworld", settings)
+  assert teacher.skills(task, 0) == () and teacher.drill(0, reading_only=True) == ((), ())
+  assert teacher.null_skill(task, 0).category == "general"
+  with pytest.raises(ValueError, match="start from a pretrained policy"):
+    teacher.agent(task, 0)
+
+
+# The protocol
+
+
+def test_an_episode_is_played_and_judged(env, task):
+  first = env.reset(task)
+  assert first.goal == "Find seven for a1_1." and first.text.endswith(first.goal)
+  assert "numbers, supervisor" in first.text and "email EMAIL" in first.text
+  assert first.max_turns == 40
+  code = "for x in 'A':\n  print(x)  # kept\n"
+  told = env.step(code)
+  assert told.text == f"ran: {code}".strip() and not told.ended
+  last = env.step("answer 7")
+  assert (last.success, last.reward, last.terminated) == (True, 1.0, True)
+  with pytest.raises(ValueError, match="call reset first"):
+    env.step("answer 7")
+
+
+def test_a_wrong_answer_fails_and_the_cap_truncates(settings, task):
+  env = appworld.AppworldEnv(dataclasses.replace(settings, max_turns=2))
+  env.reset(task)
+  last = env.step("answer 8")
+  assert (last.success, last.reward, last.terminated) == (False, 0.0, True)
+  env.reset(task)
+  assert not env.step("look").ended
+  assert env.step("look").truncated
+  env.close()
+
+
+def test_worlds_are_closed_and_leave_nothing_behind(settings, env, task):
+  env.reset(task)
+  assert list(settings.root().glob("experiments/outputs/skilljax_*"))
+  env.close()
+  assert not list(settings.root().glob("experiments/outputs/*"))
+  assert (settings.root() / "closed.txt").read_text() == "closed\n"
+
+
+def test_what_fails_is_told_and_the_next_reset_starts_afresh(env, task):
+  for code, words in (
+    ("die", "the AppWorld process has ended"),
+    ("fail", "AppWorld, execute: RuntimeError: no database"),
+  ):
+    env.reset(task)
+    with pytest.raises(appworld_engine.EngineError, match=words):
+      env.step(code)
+    with pytest.raises(ValueError, match="call reset first"):
+      env.step("look")
+  with pytest.raises(appworld_engine.EngineError, match="reset: Exception: The task"):
+    env.reset(dataclasses.replace(task, name="unknown_1"))
+  assert env.reset(task).goal
+
+
+def test_an_engine_that_hangs_is_ended(settings, task):
+  env = appworld.AppworldEnv(settings)
+  env.reset(task)
+  process = env._engine._process
+  env._engine._timeout_s = 0.5
+  with pytest.raises(
+    appworld_engine.EngineError, match=r"no answer .* in 0\.5 s .*env\.timeout"
+  ):
+    env.step("hang")
+  assert process.poll() is not None
+
+
+def test_garbage_is_no_answer(settings, task, tmp_path):
+  hello = '{\\"version\\": \\"0.1.3.post1\\", \\"installed\\": true}'
+  for garbage in ("what", "[1]", '\\"text\\"'):
+    text = f'echo "{hello}"; echo "{garbage}"; cat >/dev/null'
+    python = _program(tmp_path / "garbage", text)
+    env = appworld.AppworldEnv(dataclasses.replace(settings, python=python))
+    with pytest.raises(appworld_engine.EngineError, match="what is no answer"):
+      env.reset(task)
+
+
+def test_it_plays_in_a_pool_and_faults_are_marked(settings, task):
+  make = functools.partial(base.make_env, "appworld", settings)
+  assert pickle.loads(pickle.dumps(settings)) == settings
+  with EnvPool(make, num_workers=1, envs_per_worker=1, reset_timeout_s=120.0) as pool:
+    answers = []
+    for action in ("answer 7", "die"):
+      pool.start(action, task)
+      while not (got := pool.poll(120.0)):
+        pass
+      pool.step(action, action)
+      while not (got := pool.poll(120.0)):
+        pass
+      answers.append(got[0][1])
+      pool.release(action)
+  assert answers[0].success
+  assert isinstance(answers[1], Fault)
+
+
+# Messages
+
+
+def test_absent_data_are_named(settings, monkeypatch, tmp_path):
+  monkeypatch.delenv("APPWORLD_ROOT", raising=False)
+  nowhere = dataclasses.replace(settings, data_dir="")
+  with pytest.raises(
+    FileNotFoundError, match=r"env\.data_dir, or the variable APPWORLD_RO"
+  ):
+    base.make_env("appworld", nowhere)
+  monkeypatch.setenv("APPWORLD_ROOT", str(tmp_path))
+  with pytest.raises(FileNotFoundError, match="run `appworld download data` in"):
+    appworld.AppworldSource(nowhere).tasks("train")
+
+
+def test_a_wrong_interpreter_is_named(settings, task, tmp_path):
+  for python in ("", "/nowhere/python"):
+    with pytest.raises(FileNotFoundError, match=r"must be the interpreter .*env\.python"):
+      appworld.AppworldEnv(dataclasses.replace(settings, python=python))
+  folders = [tmp_path / name for name in ("old", "packed", "bare")]
+  for folder in folders:
+    folder.mkdir()
+  bare = _program(folders[2] / "python", f'exec "{sys.executable}" -I "$@"')
+  for python, words in (
+    (
+      _stand_in(folders[0], version="0.2.0"),
+      r"appworld 0\.2\.0, and 0\.1\.3\.post1 is ne",
+    ),
+    (_stand_in(folders[1], installed=False), "still packed: run `appworld install`"),
+    (bare, r"has no appworld \(import: .*pip install appworld==0\.1\.3\.post1"),
+  ):
+    env = appworld.AppworldEnv(dataclasses.replace(settings, python=python))
+    with pytest.raises(ModuleNotFoundError, match=words):
+      env.reset(task)
+
+
+def test_settings_out_of_range_name_their_key():
+  with pytest.raises(ValueError, match=r"max_turns=0 must be >= 1 .*env\.max_turns"):
+    base.make_settings("appworld", {"max_turns": 0})
+  with pytest.raises(ValueError, match=r"timeout_s=0\.0 must be > 0 .*env\.timeout_s"):
+    base.make_settings("appworld", {"timeout_s": 0.0})
+
+
+# The real engine
+
+
+@pytest.mark.timeout(600)
+def test_the_installed_engine_answers(settings, task):
+  """It is imported, is the right version, has its apps, and asks for the data."""
+  python = os.environ.get("SKILLJAX_APPWORLD_PYTHON", "")
+  if not shutil.which(python):
+    pytest.skip("SKILLJAX_APPWORLD_PYTHON names no interpreter that has appworld")
+  env = appworld.AppworldEnv(
+    dataclasses.replace(settings, python=python, timeout_s=400.0)
+  )
+  with pytest.raises(appworld_engine.EngineError, match=r"reset: .*"):
+    env.reset(task)
+  assert not list(settings.root().glob("experiments/outputs/*"))
