@@ -7,7 +7,7 @@ Must not know about: prompts, parsers, environments, engines.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -17,83 +17,81 @@ from skilljax.types import Role
 
 
 @dataclasses.dataclass(frozen=True)
-class Header:
-  """What opens a turn: control ids, then text that is tokenised with the content."""
+class Gap:
+  """What stands before a text: control ids, then words that are tokenised with it.
+
+  Attributes:
+    ids: of what cannot be typed, only sampled or put here.
+    lead: put in front of the text.
+    clean: what the template does to the text itself: `str` nothing, `str.strip`, ….
+  """
 
   ids: tuple[int, ...]
   lead: str = ""
+  clean: Callable[[str], str] = str
 
 
 @dataclasses.dataclass(frozen=True)
 class ChatFormat:
-  """Token ids of each piece of a conversation. Build it with one of the constructors.
+  """Token ids between the texts of a conversation. Build it with one of the constructors.
 
   Attributes:
     tokenizer: reads content as untrusted text, so content cannot open or close a turn.
-    begin: ids before the first turn.
-    system, user, assistant: how a turn of each speaker opens.
-    context_end: ids that close a system or user turn.
-    response_gap: ids between the policy's end token and the next turn.
+    before_system, before_user: of the opening. Without ids before the user's text, both
+      texts are one turn.
+    before_reply: closes a user turn and opens the policy's.
+    after_reply: between the policy's end token and the next user text.
     end_id: the token with which the policy closes its turn.
     stop_ids: sampling any of these ends a response; `end_id` is the first.
-    trimmed: the template strips white space around content.
   """
 
   tokenizer: Tokenizer
-  begin: tuple[int, ...]
-  system: Header
-  user: Header
-  assistant: Header
-  context_end: tuple[int, ...]
-  response_gap: tuple[int, ...]
+  before_system: Gap
+  before_user: Gap
+  before_reply: Gap
+  after_reply: Gap
   end_id: int
   stop_ids: tuple[int, ...]
-  trimmed: bool = False
 
   def opening(self, system: str, user: str) -> list[int]:
-    """Ids of a new conversation, up to and including the assistant header."""
-    return [
-      *self.begin,
-      *self._context(self.system, system),
-      *self._context(self.user, user),
-      *self._assistant_header(),
-    ]
+    """Ids of a new conversation, up to where the policy speaks."""
+    return self._ids(
+      (self.before_system, system), (self.before_user, user), (self.before_reply, "")
+    )
 
   def following(self, text: str, *, closed: bool) -> list[int]:
-    """Ids between a response and the next: a user turn and the assistant header.
+    """Ids between a response and the next: a user turn, and the opening of the policy's.
 
     Args:
       text: what the environment answered, or a review prompt.
       closed: the response ended with a sampled stop token. If not (length limit), the
         end token is added here, as context: the policy did not sample it.
     """
-    return [
-      *(() if closed else (self.end_id,)),
-      *self.response_gap,
-      *self._context(self.user, text),
-      *self._assistant_header(),
-    ]
+    end = [] if closed else [self.end_id]
+    return end + self._ids((self.after_reply, text), (self.before_reply, ""))
 
-  def _context(self, header: Header, text: str) -> list[int]:
-    content = text.strip() if self.trimmed else text
-    ids = self.tokenizer.encode(header.lead + content)
-    return [*header.ids, *ids, *self.context_end]
-
-  def _assistant_header(self) -> list[int]:
-    return [*self.assistant.ids, *self.tokenizer.encode(self.assistant.lead)]
+  def _ids(self, *turns: tuple[Gap, str]) -> list[int]:
+    """Ids of texts, each behind its gap; texts without ids between them are one."""
+    ids: list[int] = []
+    text = ""
+    for gap, content in turns:
+      if gap.ids:
+        ids += [*self.tokenizer.encode(text), *gap.ids]
+        text = ""
+      text += gap.lead + gap.clean(content)
+    return ids + self.tokenizer.encode(text)
 
 
 def compact(tokenizer: Tokenizer) -> ChatFormat:
   """`<|system|>…<|user|>…<|assistant|>…<|end|>`: one control token a turn."""
   end = tokenizer.token_id(tokenizer_lib.END_TOKEN)
+  user = Gap((tokenizer.token_id(tokenizer_lib.USER_TOKEN),))
   return ChatFormat(
     tokenizer=tokenizer,
-    begin=(),
-    system=Header((tokenizer.token_id(tokenizer_lib.SYSTEM_TOKEN),)),
-    user=Header((tokenizer.token_id(tokenizer_lib.USER_TOKEN),)),
-    assistant=Header((tokenizer.token_id(tokenizer_lib.ASSISTANT_TOKEN),)),
-    context_end=(),
-    response_gap=(),
+    before_system=Gap((tokenizer.token_id(tokenizer_lib.SYSTEM_TOKEN),)),
+    before_user=user,
+    before_reply=Gap((tokenizer.token_id(tokenizer_lib.ASSISTANT_TOKEN),)),
+    after_reply=user,
     end_id=end,
     stop_ids=(end,),
   )
@@ -106,15 +104,13 @@ def chatml(tokenizer: Tokenizer) -> ChatFormat:
   prefix that was sampled. An empty system text stays empty (Qwen2.5 puts its default).
   """
   start, end = tokenizer.token_id("<|im_start|>"), tokenizer.token_id("<|im_end|>")
-  newline = tuple(tokenizer.encode("\n"))
+  newline = tokenizer.encode("\n")
   return ChatFormat(
     tokenizer=tokenizer,
-    begin=(),
-    system=Header((start,), "system\n"),
-    user=Header((start,), "user\n"),
-    assistant=Header((start,), "assistant\n"),
-    context_end=(end, *newline),
-    response_gap=newline,
+    before_system=Gap((start,), "system\n"),
+    before_user=Gap((end, *newline, start), "user\n"),
+    before_reply=Gap((end, *newline, start), "assistant\n"),
+    after_reply=Gap((*newline, start), "user\n"),
     end_id=end,
     stop_ids=(end, *_known(tokenizer, "<|endoftext|>")),
   )
@@ -122,29 +118,25 @@ def chatml(tokenizer: Tokenizer) -> ChatFormat:
 
 def llama3(tokenizer: Tokenizer) -> ChatFormat:
   """The template of Llama 3; without the dates that 3.1 adds to the system turn."""
-  end = tokenizer.token_id("<|eot_id|>")
+  begin, end = tokenizer.token_id("<|begin_of_text|>"), tokenizer.token_id("<|eot_id|>")
 
-  def header(role: str) -> Header:
-    return Header(
-      (
-        tokenizer.token_id("<|start_header_id|>"),
-        *tokenizer.encode(role),
-        tokenizer.token_id("<|end_header_id|>"),
-      ),
-      "\n\n",
+  def gap(before: int | None, role: str) -> Gap:
+    ids = (
+      *(() if before is None else (before,)),
+      tokenizer.token_id("<|start_header_id|>"),
+      *tokenizer.encode(role),
+      tokenizer.token_id("<|end_header_id|>"),
     )
+    return Gap(ids, "\n\n", str.strip)
 
   return ChatFormat(
     tokenizer=tokenizer,
-    begin=(tokenizer.token_id("<|begin_of_text|>"),),
-    system=header("system"),
-    user=header("user"),
-    assistant=header("assistant"),
-    context_end=(end,),
-    response_gap=(),
+    before_system=gap(begin, "system"),
+    before_user=gap(end, "user"),
+    before_reply=gap(end, "assistant"),
+    after_reply=gap(None, "user"),
     end_id=end,
     stop_ids=(end, *_known(tokenizer, "<|end_of_text|>", "<|eom_id|>")),
-    trimmed=True,
   )
 
 

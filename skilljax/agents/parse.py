@@ -29,8 +29,10 @@ TOOLS = {
 
 MAX_RESPONSE_CHARS = 16_384
 MAX_ACTION_CHARS = 256
+MAX_CODE_CHARS = 8_192
 MAX_FIELD_CHARS = 1_024
 
+_LINES = str.maketrans("", "", "\n\t")
 _CONTROL = re.compile(r"<\|[^|<>\s]{1,64}\|>")
 # First words of names that a policy uses when it plays on instead of reviewing.
 _ACTION_WORDS = (
@@ -101,17 +103,22 @@ class _Rejected(Exception):
   """Carries a reason from a rule to its reader; never leaves this file."""
 
 
-def parse_action(text: str) -> ParsedAction:
+def parse_action(text: str, *, code: bool = False) -> ParsedAction:
   """Reads `<think>…</think><action>…</action>`; white space around blocks is allowed.
 
   The action is stripped, lower-cased and its white space folded.
+
+  Args:
+    text: the whole response.
+    code: actions are program text, in which case and lines matter: only stripped.
   """
   try:
     think, body = _two_blocks(text, "action", "action")
-    action = _fold(body).lower()
+    action = body.strip() if code else _fold(body).lower()
     _require(action, "empty_action")
-    _require(len(action) <= MAX_ACTION_CHARS, "too_long")
-    _require(action.isprintable(), "unprintable")
+    _require(len(action) <= (MAX_CODE_CHARS if code else MAX_ACTION_CHARS), "too_long")
+    shown = action.translate(_LINES) if code else action
+    _require(shown.isprintable(), "unprintable")
   except _Rejected as rejected:
     return ParsedAction("", str(rejected))
   return ParsedAction(action, "", think)

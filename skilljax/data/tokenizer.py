@@ -2,7 +2,7 @@
 
 Purpose: one final wrapper in which untrusted text can never become a control token, and
 a trainer whose tokenizers make agent text (commands, JSON tool calls) short.
-Must not know about: chat templates, prompts, models, JAX.
+Must not know about: what a chat template says, prompts, models, JAX.
 """
 
 import collections
@@ -16,6 +16,8 @@ from typing import Any
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from skilljax.data.tokenizer_files import SETTINGS_FILE, SPEC_FILE, TokenizerFiles
 
 SYSTEM_TOKEN = "<|system|>"
 USER_TOKEN = "<|user|>"
@@ -50,8 +52,6 @@ _MERGE_SHARE = 0.25  # of the free vocabulary; whole words take the rest
 _MIN_COUNT = 2  # a word seen once is not worth a row of the embedding
 _CACHE_ENTRIES = 16_384
 _CACHE_MAX_CHARS = 4_096  # longer texts are not kept, so that memory stays bounded
-_SPEC_FILE = "tokenizer.json"
-_SETTINGS_FILE = "tokenizer_config.json"
 # Tried in this order by checkpoints that name no pad token (Llama 3).
 _PAD_CANDIDATES = ("<|finetune_right_pad_id|>", "<|reserved_special_token_0|>", "<pad>")
 
@@ -66,20 +66,20 @@ class Tokenizer:
     vocab_size: largest id plus one.
     pad_id: id of the padding token.
     special_ids: ids that `encode` never returns.
+    stop_ids: what ends a response, as its checkpoint says; () if it says nothing.
+    files: of the checkpoint, template and special tokens among them.
     fingerprint: 16 hex digits, a hash of the content.
   """
 
-  def __init__(self, spec: str, settings: Mapping[str, Any], *, pad_token: str):
+  def __init__(self, files: TokenizerFiles, *, pad_token: str):
     """Builds the wrapper.
 
     Args:
-      spec: content of a Hugging Face `tokenizer.json`.
-      settings: content of `tokenizer_config.json`, kept for `save`.
+      files: of a folder, or new.
       pad_token: must be in the vocabulary.
     """
-    self._spec = spec
-    self._settings = dict(settings)
-    content = json.loads(spec)
+    self.files = files
+    content = json.loads(files.spec)
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
     self.fingerprint = hashlib.sha256(canonical.encode()).hexdigest()[:16]
     self._backend = _untrusting_backend(content)
@@ -91,6 +91,7 @@ class Tokenizer:
       if token.special
     )
     self.pad_id = self.token_id(pad_token)
+    self.stop_ids = files.stop_ids(self.vocab_size)
     self._cached_ids = functools.lru_cache(maxsize=_CACHE_ENTRIES)(self._ids)
 
   def encode(self, text: str) -> list[int]:
@@ -102,6 +103,17 @@ class Tokenizer:
     if len(text) > _CACHE_MAX_CHARS:
       return list(self._ids(text))
     return list(self._cached_ids(text))
+
+  def encode_trusted(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """Ids of a template's text, where the names of control tokens are those tokens.
+
+    Never for text from outside.
+
+    Returns:
+      (ids, the characters (start, stop) that each stands for).
+    """
+    encoding = self._trusting_backend.encode(text, add_special_tokens=False)
+    return encoding.ids, encoding.offsets
 
   def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
     """Text of ids; broken UTF-8 becomes U+FFFD.
@@ -136,25 +148,21 @@ class Tokenizer:
 
   def save(self, folder: str | pathlib.Path):
     """Writes the Hugging Face files, which `transformers.AutoTokenizer` reads too."""
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _SPEC_FILE).write_text(self._spec, encoding="utf-8")
-    settings = json.dumps(self._settings, indent=2, ensure_ascii=False)
-    (folder / _SETTINGS_FILE).write_text(settings, encoding="utf-8")
+    self.files.write(pathlib.Path(folder))
 
   @classmethod
   def load(cls, folder: str | pathlib.Path) -> "Tokenizer":
     """Reads what `save` wrote. FileNotFoundError or ValueError name the file."""
-    spec, settings = _read_folder(pathlib.Path(folder))
-    pad_token = _named_pad(settings)
-    if not pad_token:
-      path = pathlib.Path(folder) / _SETTINGS_FILE
-      raise ValueError(f"{path} names no pad_token; see from_pretrained(pad_token=…)")
-    return cls(spec, settings, pad_token=pad_token)
+    return from_pretrained(folder)
 
   def _ids(self, text: str) -> tuple[int, ...]:
     text = text.encode("utf-8", "replace").decode("utf-8")
     return tuple(self._backend.encode(text, add_special_tokens=False).ids)
+
+  @functools.cached_property
+  def _trusting_backend(self) -> tokenizers.Tokenizer:
+    content = {**json.loads(self.files.spec), "truncation": None, "padding": None}
+    return tokenizers.Tokenizer.from_str(json.dumps(content))
 
 
 def from_pretrained(folder: str | pathlib.Path, *, pad_token: str = "") -> Tokenizer:
@@ -162,18 +170,31 @@ def from_pretrained(folder: str | pathlib.Path, *, pad_token: str = "") -> Token
 
   Args:
     folder: holds `tokenizer.json` and `tokenizer_config.json`.
-    pad_token: '' takes the one that the checkpoint names, or a reserved token.
+    pad_token: '' takes the one that the checkpoint names, a reserved token, or the
+      unknown or end token: masks are made where tokens are appended, so a padding token
+      that also has another meaning changes nothing.
   Raises:
     FileNotFoundError: a file is missing (only fast tokenizers are read).
-    ValueError: a file is damaged, or no pad token is named or known.
+    ValueError: a file is damaged, or no such token is named or known.
   """
-  spec, settings = _read_folder(pathlib.Path(folder))
-  known = {token["content"] for token in json.loads(spec).get("added_tokens", ())}
-  named = pad_token or _named_pad(settings)
-  found = named or next((name for name in _PAD_CANDIDATES if name in known), "")
+  files = TokenizerFiles.read(pathlib.Path(folder))
+  added = json.loads(files.spec).get("added_tokens") or ()
+  known = {token.get("content") for token in added}
+  named = files.special_tokens()
+  found = pad_token or named.get("pad_token", "")
+  found = found or next((name for name in _PAD_CANDIDATES if name in known), "")
+  found = found or named.get("unk_token") or named.get("eos_token", "")
   if not found:
-    raise ValueError(f"{folder} names no pad token: pass pad_token=… (one of its tokens)")
-  return Tokenizer(spec, {**settings, "pad_token": found}, pad_token=found)
+    raise ValueError(
+      f"{folder} names no pad_token, unk_token or eos_token; write one of its tokens as "
+      f"pad_token into its {SETTINGS_FILE}"
+    )
+  if pad_token:
+    files = files.with_settings({"pad_token": pad_token})
+  try:
+    return Tokenizer(files, pad_token=found)
+  except ValueError as error:
+    raise ValueError(f"{folder}: {error}") from error
 
 
 def train_tokenizer(
@@ -222,7 +243,7 @@ def train_tokenizer(
   }
   if END_TOKEN in special_tokens:
     settings["eos_token"] = END_TOKEN
-  return Tokenizer(backend.to_str(), settings, pad_token=PAD_TOKEN)
+  return Tokenizer(TokenizerFiles(backend.to_str(), settings), pad_token=PAD_TOKEN)
 
 
 def _added_tokens(names: Sequence[str]) -> list[tokenizers.AddedToken]:
@@ -276,33 +297,41 @@ def _untrusting_backend(content: dict) -> tokenizers.Tokenizer:
   """A backend that reads every added token but the agent tags as ordinary text.
 
   Pretrained tokenizers mark some control tokens as non-special (Qwen's file and fill-in
-  markers); those are made special here, because only special ones can be split.
+  markers); those are made special here, because only special ones can be split. Runs of
+  white space stay what they are (Gemma).
+
+  Raises:
+    ValueError: the content is JSON, but no tokenizer.
   """
-  tokens = [
-    {**token, "special": token["content"] not in AGENT_TAGS}
-    for token in content.get("added_tokens", ())
-  ]
-  changed = {**content, "added_tokens": tokens, "truncation": None, "padding": None}
-  backend = tokenizers.Tokenizer.from_str(json.dumps(changed))
+  try:
+    tokens = [
+      {**token, "special": not _is_text(token["content"])}
+      for token in content.get("added_tokens", ())
+    ]
+    changed = {**content, "added_tokens": tokens, "truncation": None, "padding": None}
+    changed["pre_tokenizer"] = _amid(content.get("pre_tokenizer"))
+    backend = tokenizers.Tokenizer.from_str(json.dumps(changed))
+  except Exception as error:  # the library raises nothing more special
+    raise ValueError(f"{SPEC_FILE} describes no tokenizer: {error}") from error
   backend.encode_special_tokens = True
   return backend
 
 
-def _read_folder(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
-  contents = []
-  for name in (_SPEC_FILE, _SETTINGS_FILE):
-    path = folder / name
-    if not path.is_file():
-      raise FileNotFoundError(f"{path} is missing: a tokenizer folder needs {name}")
-    contents.append(path.read_text(encoding="utf-8"))
-    try:
-      json.loads(contents[-1])
-    except ValueError as error:
-      raise ValueError(f"{path} is damaged: {error}") from error
-  return contents[0], json.loads(contents[1])
+def _is_text(token: str) -> bool:
+  """Whether an added token means no more than what it says."""
+  return token in AGENT_TAGS or not token.strip(" \n\t\r\u2581")
 
 
-def _named_pad(settings: Mapping[str, Any]) -> str:
-  """The pad token of a `tokenizer_config.json`: a string, a record, or absent."""
-  token = settings.get("pad_token") or ""
-  return token["content"] if isinstance(token, dict) else token
+def _amid(pre_tokenizer: Any) -> Any:
+  """A pre-tokenizer for text behind a control token, as all text of a chat is.
+
+  Some (Mistral) put a space before the first word, but only where a document begins.
+  """
+  if isinstance(pre_tokenizer, list):
+    return [_amid(part) for part in pre_tokenizer]
+  if not isinstance(pre_tokenizer, dict):
+    return pre_tokenizer
+  changed = {key: _amid(value) for key, value in pre_tokenizer.items()}
+  if changed.get("prepend_scheme") == "first":
+    changed["prepend_scheme"] = "never"
+  return changed

@@ -270,33 +270,80 @@ def test_pretrained_control_tokens_stay_text(checkpoint):
   assert tokenizer.pad_id == tokenizer.token_id("<|endoftext|>")
 
 
+COMPANIONS = {
+  "generation_config.json": b'{"eos_token_id": [1, 2], "temperature": 0.7}',
+  "special_tokens_map.json": b'{"eos_token": "<|im_end|>"}',
+  "chat_template.jinja": "{{ messages[0].content }} \u4f60".encode(),
+  "additional_chat_templates/tool_use.jinja": b"{{ tools }}",
+  "tokenizer.model": b"\x00\xff",
+  "merges.txt": b"#version",
+}
+
+
 def test_pretrained_files_are_saved_unchanged(checkpoint, tmp_path):
+  for name, content in COMPANIONS.items():
+    (checkpoint / name).parent.mkdir(exist_ok=True)
+    (checkpoint / name).write_bytes(content)
   tokenizer = tokenizer_lib.from_pretrained(checkpoint)
   tokenizer.save(tmp_path / "copy")
-  names = ("tokenizer.json", "tokenizer_config.json")
-  before, after = (
-    [json.loads((folder / name).read_text()) for name in names]
-    for folder in (checkpoint, tmp_path / "copy")
-  )
-  assert after[0] == before[0]
-  assert after[1] == {**before[1], "pad_token": "<|endoftext|>"}
-  assert tokenizer_lib.Tokenizer.load(tmp_path / "copy").fingerprint == (
-    tokenizer.fingerprint
-  )
+  for name in ("tokenizer.json", "tokenizer_config.json"):
+    before, after = (
+      json.loads((folder / name).read_text())
+      for folder in (checkpoint, tmp_path / "copy")
+    )
+    assert before == after
+  for name, content in COMPANIONS.items():
+    assert (tmp_path / "copy" / name).read_bytes() == content
+  again = tokenizer_lib.Tokenizer.load(tmp_path / "copy")
+  assert again.fingerprint == tokenizer.fingerprint
+  assert again.stop_ids == tokenizer.stop_ids == (1, 2)
+
+
+def test_end_tokens_of_config_json_survive_without_it(checkpoint, tmp_path):
+  model = {"eos_token_id": 5, "bos_token_id": 4, "hidden_size": 8, "pad_token_id": None}
+  (checkpoint / "config.json").write_text(json.dumps(model))
+  tokenizer = tokenizer_lib.from_pretrained(checkpoint)
+  assert tokenizer.stop_ids == (5,)
+  tokenizer.save(tmp_path / "copy")
+  told = json.loads((tmp_path / "copy" / "generation_config.json").read_text())
+  assert told == {"bos_token_id": 4, "eos_token_id": 5}
+  # As in transformers, the file counts where there is one.
+  (checkpoint / "generation_config.json").write_text('{"eos_token_id": [7]}')
+  assert tokenizer_lib.from_pretrained(checkpoint).stop_ids == (7,)
+
+
+@pytest.mark.parametrize("ids", [[1, 10_000], [-1], ["</s>"], [True], 2.0])
+def test_end_tokens_must_be_ids(checkpoint, ids):
+  (checkpoint / "generation_config.json").write_text(json.dumps({"eos_token_id": ids}))
+  with pytest.raises(ValueError, match=r"eos_token_id=.* must be ids in \[0, 30\d\)"):
+    tokenizer_lib.from_pretrained(checkpoint)
 
 
 def test_pretrained_without_a_pad_token(checkpoint):
-  (checkpoint / "tokenizer_config.json").write_text("{}")
-  with pytest.raises(ValueError, match="names no pad token"):
+  settings = checkpoint / "tokenizer_config.json"
+  settings.write_text("{}")
+  with pytest.raises(ValueError, match="names no pad_token, unk_token or eos_token"):
     tokenizer_lib.from_pretrained(checkpoint)
   given = tokenizer_lib.from_pretrained(checkpoint, pad_token="<|im_end|>")
   assert given.pad_id == given.token_id("<|im_end|>")
+  settings.write_text('{"eos_token": {"content": "<|im_end|>"}}')
+  assert tokenizer_lib.from_pretrained(checkpoint).pad_id == given.pad_id
+  settings.write_text('{"eos_token": "<|no_such_token|>"}')
+  with pytest.raises(ValueError, match=r"no_such_token.* is not in the tokenizer's"):
+    tokenizer_lib.from_pretrained(checkpoint)
 
 
 def test_missing_and_damaged_files(checkpoint):
   (checkpoint / "tokenizer_config.json").write_text("{")
   with pytest.raises(ValueError, match=r"tokenizer_config\.json is damaged"):
     tokenizer_lib.from_pretrained(checkpoint)
+  (checkpoint / "tokenizer_config.json").write_text("[]")
+  with pytest.raises(ValueError, match=r"tokenizer_config\.json .* no JSON object"):
+    tokenizer_lib.from_pretrained(checkpoint)
+  (checkpoint / "tokenizer_config.json").write_text("{}")
+  (checkpoint / "tokenizer.json").write_text('{"model": {"type": "none"}}')
+  with pytest.raises(ValueError, match=r"tokenizer\.json describes no tokenizer"):
+    tokenizer_lib.from_pretrained(checkpoint, pad_token="x")
   (checkpoint / "tokenizer.json").unlink()
   with pytest.raises(FileNotFoundError, match=r"tokenizer\.json"):
     tokenizer_lib.Tokenizer.load(checkpoint)
