@@ -7,9 +7,22 @@ import pytest
 from configs import household
 from skilljax import assembly, config
 from skilljax.rl.rewards import EditStatus, edit_reward
+from skilljax.rollout.anchors import GigpoSettings
 
 FOLDER = Path(__file__).parents[1] / "configs" / "recipes"
 GONE = object()
+
+SKILLRL = {
+  "env.train_estates": 24,
+  "train.review": False,
+  "train.taught_banks": 0.0,
+  "train.initial_banks": "runs/distilled/banks/evolving",
+  "rl.advantage": "grpo",
+  "rl.edit_weight": None,
+  "eval.arms": ("no_bank", "frozen"),
+}
+NO_PROBES = ("probes.num_probes", "probes.alpha", "probes.nulls_per_update")
+NO_GATE = ("gate.mode", "gate.level", "gate.max_commits", "gate.audits_per_update")
 
 # Recipe -> (variant of household that it starts from, key -> value).
 CHANGES = {
@@ -19,14 +32,39 @@ CHANGES = {
     {"gate.mode": "frozen", "gate.audits_per_update": 0, "gate.max_commits": GONE},
   ),
   "grpo": ("grpo", {}),
+  "gigpo": (
+    "grpo",
+    {"rl.gigpo.omega": 1.0, "rl.gigpo.gamma": 0.95, "rl.gigpo.use_std": True},
+  ),
   "rloo": ("grpo", {"rl.advantage": "rloo"}),
   "dr_grpo": (
     "grpo",
     {"rl.advantage": "dr_grpo", "loss.aggregation": "seq_mean_token_sum_norm"},
   ),
+  "skillrl": ("", {**SKILLRL, **dict.fromkeys((*NO_PROBES, *NO_GATE), GONE)}),
+  "skillrl_teacher": (
+    "",
+    {
+      **SKILLRL,
+      **dict.fromkeys((*NO_PROBES, "gate.level"), GONE),
+      "gate.mode": "accept",
+      "gate.max_commits": 3,
+      "gate.audits_per_update": 0,
+      "proposer.name": "endpoint",
+      "proposer.every": 5,
+      "proposer.below": 0.4,
+      "proposer.max_skills": 3,
+      "proposer.shown_turns": 5,
+      "proposer.endpoint.url": "http://localhost:8000/v1",
+      "proposer.endpoint.model": "teacher",
+      "proposer.endpoint.key_variable": "TEACHER_KEY",
+      "proposer.endpoint.max_calls": 1000,
+    },
+  ),
   "skillmaster_released": (
     "",
     {
+      "train.taught_banks": 1.0,
       "probes.alpha": 0.2,
       "probes.clip": True,
       "gate.mode": "frozen",
@@ -74,8 +112,37 @@ def test_a_recipe_changes_what_it_says_and_nothing_else(name, arg):
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_recipe_is_read_whole(name, arg):
   settings = assembly.read_settings(load(name, arg))
-  assert settings.train.review == (CHANGES[name][0] != "grpo")
-  assert (settings.probes is None) == (settings.gate is None) != settings.train.review
+  changes = CHANGES[name][1]
+  plain = CHANGES[name][0] == "grpo"
+  assert settings.train.review == changes.get("train.review", not plain)
+  assert (settings.probes is not None) == settings.train.review
+  asked = settings.proposer.name == "endpoint"
+  assert (settings.gate is not None) == (settings.train.review or asked)
+
+
+@pytest.mark.parametrize(
+  ("overrides", "message"),
+  [
+    ({"train.review": True}, r"needs train\.review=False and train\.skills=True"),
+    ({"gate.mode": "frozen"}, "lets no edit of a teacher in"),
+    ({"gate.mode": "commit"}, "config key 'probes' is missing"),
+    ({"proposer.name": "policy"}, "no effect with name='policy'"),
+  ],
+)
+def test_a_teacher_needs_a_place_and_a_gate(overrides, message):
+  path = f"{FOLDER / 'skillrl_teacher'}.py:debug"
+  with pytest.raises(config.ConfigError, match=message):
+    assembly.read_settings(config.load(path, overrides))
+
+
+def test_gigpo_on_alfworld_is_its_grpo_with_turn_advantages():
+  path = str(FOLDER.parent / "alfworld_scratch.py")
+  ours = config.flatten(config.load(f"{path}:gigpo"))
+  base = config.flatten(config.load(f"{path}:grpo"))
+  assert {k: v for k, v in ours.items() if k not in base} == CHANGES["gigpo"][1]
+  assert {k: v for k, v in ours.items() if k in base} == base
+  credit = assembly.read_settings(config.load(f"{path}:gigpo")).credit
+  assert credit.gigpo == GigpoSettings(omega=1.0, gamma=0.95, use_std=True)
 
 
 def test_the_released_shaping_pays_what_the_scripts_pay():

@@ -3,9 +3,11 @@
   python -m experiments.train --config=configs/recipes/frozen_bank.py \
       --policy=runs/cold/policy --workdir=runs/frozen
 
-Everything else is `household`. A run starts with empty banks, so the policy trains its
-reviews and its acting without ever acting with skills of its own; whether it still reads
-them is what the evolving arm of an evaluation shows. Variants: those of `household`.
+Everything else is `household`: half of the estates begin with a teacher's skills, the
+others with none, and so they stay. The policy trains its reviews and its acting without
+ever acting with skills of its own; whether it reads them is what the evolving arm of an
+evaluation shows. A given bank without reviews: `recipes/skillrl`. Variants: those of
+`household`.
 """
 
 import ml_collections

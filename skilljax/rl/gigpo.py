@@ -1,5 +1,7 @@
 """GiGPO: turns that start from the same observation form groups inside a task group.
 
+A = A_E + ω · A_S: A_E is an episode's advantage (see `advantages`), A_S is made here.
+
 Purpose: turn-level advantages without a critic. Units are turns, flat arrays [U] in any
 order; see `advantages` for NaN, singletons and ids out of range.
 Must not know about: observations; the caller numbers them (equal raw text, equal id).
@@ -73,60 +75,3 @@ def anchor_relative(
     unbiased=unbiased,
     eps=eps,
   )
-
-
-def gigpo(
-  episode_reward: jax.Array,
-  step_return: jax.Array,
-  anchor_id: jax.Array,
-  group_id: jax.Array,
-  *,
-  num_groups: int,
-  num_anchors: int,
-  omega: float = 1.0,
-  use_std: bool = True,
-  unbiased: bool = True,
-  eps: float = 1e-6,
-) -> jax.Array:
-  """Adds the episode's and the turn's relative advantage: A = A_E + ω · A_S.
-
-  A_E compares episode rewards over all turns of the task group, as the reference code
-  does, so long episodes weigh more in the mean. To weigh episodes equally, take A_E
-  from `advantages.group_relative` over trajectories and add `anchor_relative`.
-
-  Args:
-    episode_reward: [U] float32, the episode's reward, repeated at each of its turns.
-    step_return: [U] float32, discounted return from this turn on.
-    anchor_id: [U] int32 in [0, num_anchors).
-    group_id: [U] int32 in [0, num_groups).
-    num_groups, num_anchors: static.
-    omega: weight of the turn's part, >= 0.
-    use_std: True is mode mean_std_norm (ALFWorld script), False mean_norm (WebShop).
-    unbiased, eps: as in `advantages.group_relative`.
-  Returns:
-    [U] float32.
-  Raises:
-    ValueError: omega < 0.
-  """
-  if omega < 0:
-    raise ValueError(f"omega is {omega}, must be >= 0 (config key rl.gigpo_omega)")
-  grouping.check_units(episode_reward, group_id)
-  episode = grouping.normalise(
-    episode_reward,
-    group_id,
-    num_segments=num_groups,
-    use_std=use_std,
-    unbiased=unbiased,
-    eps=eps,
-  )
-  turn = anchor_relative(
-    step_return,
-    anchor_id,
-    group_id,
-    num_groups=num_groups,
-    num_anchors=num_anchors,
-    use_std=use_std,
-    unbiased=unbiased,
-    eps=eps,
-  )
-  return episode + omega * turn

@@ -1,4 +1,4 @@
-"""With which bank a training scope begins: an empty one, or one that a teacher wrote.
+"""With which bank a training scope begins: an empty, a given or a teacher's one.
 
 Policies that start from nothing meet full banks late, and may forget how to read before;
 the recipes that start from a distilled bank begin all scopes so. The teacher's skills
@@ -7,6 +7,7 @@ enter as edits, so that the history of a bank is whole.
 Must not know about: episodes, utilities, the learner.
 """
 
+import types
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -27,6 +28,7 @@ def begin_banks(
   share: float,
   seed: int,
   limits: EditLimits,
+  initial: Mapping[str, SkillBank] = types.MappingProxyType({}),
 ) -> tuple[dict[str, SkillBank], list[Committed]]:
   """The bank of each task's scope: the present one, or a beginning.
 
@@ -37,6 +39,7 @@ def begin_banks(
     share: of scopes that begin with them, in [0, 1]; which ones follows from their name.
     seed: of the choice and of the skills.
     limits: what a skill may be.
+    initial: scope -> bank that it begins with, drawn by nobody.
   Returns:
     (scope -> bank, the edits that made the new ones).
   """
@@ -46,7 +49,7 @@ def begin_banks(
     scope = task.scope
     if scope in begun:
       continue
-    begun[scope] = banks.get(scope, SkillBank())
+    begun[scope] = banks.get(scope, initial.get(scope, SkillBank()))
     draw = zlib.crc32(f"begin/{seed}/{scope}".encode()) / SCALE
     if scope not in banks and draw < share:
       begun[scope], made = _taught(task, teacher, seed, limits)

@@ -1,4 +1,4 @@
-"""Which banks an update probes: the policy's edits, null edits and audits.
+"""Which banks an update probes: edits of policy and teacher, null edits and audits.
 
 A null edit adds content-free advice: its utility is sampling noise. An audit proposes to
 retire one skill. Both are candidates like any other.
@@ -28,11 +28,21 @@ def policy_name(trajectory: Trajectory) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
+class Advice:
+  """An edit that did not come from a review of the policy: a teacher's."""
+
+  name: str
+  task: Task
+  edit: Edit
+  provenance: Provenance
+
+
+@dataclasses.dataclass(frozen=True)
 class Candidates:
   """All candidates of an update, and how to commit those that may be.
 
   Attributes:
-    policy: one per review that changed the bank.
+    policy: one per review that changed the bank, the policy's or a teacher's.
     nulls: content-free edits.
     audits: retirements.
     edits: candidate name -> (edit, chain, provenance), for policy edits and audits.
@@ -70,6 +80,7 @@ def collect_candidates(
   num_nulls: int,
   num_audits: int,
   update: int,
+  advice: Sequence[Advice] = (),
 ) -> Candidates:
   """Builds the candidates of an update.
 
@@ -81,6 +92,7 @@ def collect_candidates(
     limits: what a skill may be.
     num_nulls, num_audits: at most one of each per task of the update.
     update: rotates the tasks that get nulls and audits.
+    advice: edits of others, as untrusted as the policy's.
   """
   edits: dict[str, tuple[Edit, str, Provenance]] = {}
   policy = []
@@ -101,6 +113,18 @@ def collect_candidates(
         reason=outcome.edit.reason,
       ),
     )
+  for item in advice:
+    before = banks[item.task.scope]
+    outcome = apply_edit(
+      before,
+      item.edit,
+      categories=(item.task.family, GENERAL),
+      limits=limits,
+      provenance=item.provenance,
+    )
+    if outcome.status in CHANGES:
+      policy.append(Candidate(item.name, item.task, before, outcome.bank))
+      edits[item.name] = (outcome.edit, item.task.scope, item.provenance)
   order = [tasks[(update + i) % len(tasks)] for i in range(len(tasks))]
   nulls = [
     null_candidate(task, banks[task.scope], index, teacher=teacher, limits=limits)

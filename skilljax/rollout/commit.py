@@ -1,6 +1,8 @@
 """The gate: which edits enter the bank during training.
 
 * `frozen`: none (as the released SkillMaster code trains);
+* `accept`: every edit that the bank can take, untested (SkillRL), at most m per update
+  and chain;
 * `commit`: the best edits of an update whose utility beats the null edits', at most m per
   update and chain. Retiring a skill is an edit like any other and passes the same test.
 
@@ -18,7 +20,7 @@ from skilljax.skills.bank import SkillBank
 from skilljax.skills.edits import EditLimits, apply_edit
 from skilljax.types import Edit, Provenance
 
-MODES = ("frozen", "commit")
+MODES = ("frozen", "accept", "commit")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,7 @@ class GateSettings:
   """Config section `gate`.
 
   Attributes:
-    mode: 'frozen' or 'commit'.
+    mode: 'frozen', 'accept' or 'commit'.
     max_commits: m, edits that enter one chain's bank per update.
     level: rate at which a content-free edit may pass the test; nothing is committed
       before 1/level − 1 null utilities are known.
@@ -52,6 +54,11 @@ class GateSettings:
         f"null_window={self.null_window} must be >= 1/level - 1 = "
         f"{1.0 / self.level - 1.0:.0f}, or no edit can ever pass "
         "(config key gate.null_window)"
+      )
+    if self.mode == "accept" and self.audits_per_update:
+      raise ValueError(
+        f"audits_per_update={self.audits_per_update} with mode='accept' would retire "
+        "skills untested; set it to 0 (config key gate.audits_per_update)"
       )
     for name, low in (("max_commits", 1), ("audits_per_update", 0)):
       if self.__dict__[name] < low:
@@ -100,12 +107,12 @@ def commit(
   limits: EditLimits,
   settings: GateSettings,
 ) -> tuple[dict[str, SkillBank], list[Committed]]:
-  """Applies the best proposals that beat the nulls.
+  """Applies the best proposals that beat the nulls; with 'accept' the first ones.
 
   Args:
     banks: chain -> bank.
     proposals: of one update, any order; equal utilities keep this order. A utility
-      of NaN never passes.
+      of NaN never passes a test.
     nulls: recent null utilities.
     limits: what a skill may be.
     settings: mode, m, level.
@@ -116,15 +123,15 @@ def commit(
   history: list[Committed] = []
   if settings.mode == "frozen":
     return new_banks, history
-  # Without NaN (no probe gave a result), which has no place in an order.
-  known = [p for p in proposals if np.isfinite(p.evidence.utility)]
-  best = sorted(known, key=lambda p: -p.evidence.utility)
+  best = list(proposals)
+  if settings.mode == "commit":
+    # Without NaN (no probe gave a result), which has no place in an order.
+    known = [p for p in proposals if passes(p.evidence.utility, nulls, settings)]
+    best = sorted(known, key=lambda p: -p.evidence.utility)
   count: dict[str, int] = {}
   for proposal in best:
     chain = proposal.chain
     if count.get(chain, 0) >= settings.max_commits:
-      continue
-    if not passes(proposal.evidence.utility, nulls, settings):
       continue
     parent = new_banks[chain]
     outcome = apply_edit(

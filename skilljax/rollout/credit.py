@@ -1,7 +1,8 @@
 """From episodes and evidence to one advantage per trained token.
 
 Rewards are made per role, normalised by an estimator over (role, group), and spread over
-the tokens of that role. A new role or estimator changes a table, not this code.
+the tokens of that role. A new role or estimator changes a table, not this code. GiGPO
+adds a number of its own to each task turn.
 
 Must not know about: how episodes were played, packing, the learner.
 """
@@ -19,6 +20,7 @@ from skilljax.rl.rewards import (
   act_reward,
   edit_reward,
 )
+from skilljax.rollout import anchors
 from skilljax.skills.edits import EditOutcome
 from skilljax.types import Role, Trajectory
 
@@ -54,12 +56,14 @@ class CreditSettings:
   Attributes:
     advantage: an estimator of `skilljax.rl.advantages.ESTIMATORS`.
     edit_weight: λ, weight of the review's advantages; only 'dual' and 'joint' use it.
+    gigpo: adds GiGPO's turn advantages to those of the estimator; None = none.
     act: shaping of the task reward.
     edit: shaping of the review reward.
   """
 
   advantage: str = "dual"
   edit_weight: float | None = None
+  gigpo: anchors.GigpoSettings | None = None
   act: ActShaping = dataclasses.field(default_factory=ActShaping)
   edit: EditShaping = dataclasses.field(default_factory=EditShaping)
 
@@ -90,12 +94,14 @@ class Credit:
     advantages: [N, 2] float32.
     per_token: N arrays [T_n] float32.
     statuses: N review statuses; None without review.
+    per_turn: N arrays [S_n] float32, the turn's own part ω · A_S; None without GiGPO.
   """
 
   rewards: np.ndarray
   advantages: np.ndarray
   per_token: tuple[np.ndarray, ...]
   statuses: tuple[EditStatus | None, ...]
+  per_turn: tuple[np.ndarray, ...] | None = None
 
 
 def edit_status(trajectory: Trajectory, outcome: EditOutcome | None) -> EditStatus | None:
@@ -138,13 +144,20 @@ def assign(
       value = utilities.get(trajectory.episode_id, 0.0) if status.makes_candidate else 0.0
       rewards[row, 1] = edit_reward(status, value, shaping=settings.edit)
   values = _estimate(rewards, [t.group_id for t in trajectories], settings)
+  per_turn = None
+  if settings.gigpo is not None:
+    per_turn = tuple(
+      anchors.turn_advantages(trajectories, shaping=settings.act, settings=settings.gigpo)
+    )
   return Credit(
     rewards=rewards,
     advantages=values,
     per_token=tuple(
-      spread(trajectory, values[row]) for row, trajectory in enumerate(trajectories)
+      spread(trajectory, values[row], None if per_turn is None else per_turn[row])
+      for row, trajectory in enumerate(trajectories)
     ),
     statuses=statuses,
+    per_turn=per_turn,
   )
 
 
@@ -169,9 +182,13 @@ def _estimate(
   return np.asarray(flat).reshape(2, num).T
 
 
-def spread(trajectory: Trajectory, advantages: np.ndarray) -> np.ndarray:
-  """[T] float32: each trained token gets the advantage of its role."""
+def spread(
+  trajectory: Trajectory, advantages: np.ndarray, per_turn: np.ndarray | None = None
+) -> np.ndarray:
+  """[T] float32: each trained token gets its role's advantage and its turn's own part."""
   act, edit = advantages
   role = trajectory.role
   values = np.where(role == Role.ACT, act, np.where(role == Role.EDIT, edit, 0.0))
+  if per_turn is not None:
+    values = values + np.append(per_turn, 0.0)[trajectory.turn_index]  # −1 is context
   return np.where(trajectory.loss_mask, values, 0.0).astype(np.float32)

@@ -25,7 +25,7 @@ class Episode:
     reviewing: the next response is the EDIT turn.
     closed: the last response ended with its own stop token.
     context_full: the context limit ended the episode.
-    last_text: the last observation.
+    first_text, last_text: the first and the last observation.
   """
 
   node: EpisodeNode
@@ -46,6 +46,7 @@ class Episode:
   episode_return: float = 0.0
   goal: str = ""
   max_turns: int = 0
+  first_text: str = ""
   last_text: str = ""
   fault: str = ""
   edit: Edit | None = None
@@ -55,6 +56,7 @@ class Episode:
     """Records the environment's answer to the last turn, or to the reset."""
     if self.max_turns == 0:
       self.goal, self.max_turns = observation.goal, observation.max_turns
+      self.first_text = observation.text
     else:
       self.turns[-1] = dataclasses.replace(
         self.turns[-1], observation=observation.text, reward=observation.reward
@@ -65,9 +67,9 @@ class Episode:
     self.truncated = observation.truncated
     self.episode_return += observation.reward
 
-  def add_action(self, result: GenerateResult, text: str) -> str:
+  def add_action(self, result: GenerateResult, text: str, *, code: bool) -> str:
     """Records a task response; returns the command for the environment."""
-    parsed = parse_action(text)
+    parsed = parse_action(text, code=code)
     self._add_turn(result, text, Role.ACT, parsed.action, parsed.rejection)
     return parsed.action
 
@@ -130,5 +132,6 @@ class Episode:
       edit=self.edit,
       edit_rejection=self.edit_rejection,
       fault=self.fault,
+      first_observation=self.first_text,
       **arrays,
     )

@@ -112,6 +112,12 @@ class ProbeReport:
     return self.episodes_run / self.episodes_naive if self.episodes_naive else 0.0
 
 
+def unscored(candidates: Sequence[Candidate]) -> ProbeReport:
+  """The report of an update that plays no probes: every utility is unknown."""
+  evidence = tuple(Evidence(c, (), float("nan")) for c in candidates)
+  return ProbeReport(evidence, 0, 0, 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Run:
   """The identity of one probe episode; equal runs have equal outcomes."""

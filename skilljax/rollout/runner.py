@@ -13,13 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from skilljax import hosts
 from skilljax.agents.chat import ChatFormat
 from skilljax.agents.prompts import PromptStyle
 from skilljax.data.tokenizer import Tokenizer
 from skilljax.engine.base import Engine, GenerateRequest, GenerateResult
 from skilljax.envs.pool import EnvPool
+from skilljax.rollout import share
 from skilljax.rollout.episode import Episode
 from skilljax.rollout.plan import EpisodeNode, Plan
+from skilljax.rollout.results import Rollout as Rollout
 from skilljax.skills.bank import GENERAL, SkillBank
 from skilljax.skills.edits import EditLimits, EditOutcome, apply_edit
 from skilljax.skills.retrieval import Query, Retriever
@@ -56,21 +59,6 @@ class RunnerSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rollout:
-  """What a plan produced.
-
-  Attributes:
-    trajectories: node id -> trajectory, in plan order.
-    edits: node id -> outcome of its review, for nodes with a parsed edit.
-    banks: chain -> bank after every commit of the plan.
-  """
-
-  trajectories: Mapping[str, Trajectory]
-  edits: Mapping[str, EditOutcome]
-  banks: Mapping[str, SkillBank]
-
-
-@dataclasses.dataclass(frozen=True)
 class Runner:
   """Plays plans. Stateless between calls: all state of a run is local to it.
 
@@ -82,6 +70,7 @@ class Runner:
     goal_of: task -> goal sentence, which retrieval by text reads.
     limits: what a skill may be.
     settings: token budgets.
+    code_actions: the environment's actions are program text, kept as they are written.
   """
 
   engine: Engine
@@ -93,6 +82,7 @@ class Runner:
   goal_of: Callable[[Task], str]
   limits: EditLimits
   settings: RunnerSettings = dataclasses.field(default_factory=RunnerSettings)
+  code_actions: bool = False
 
   def shown_skills(self, task: Task, bank: SkillBank) -> tuple[tuple[str, ...], str]:
     """The skills a task's prompt shows under a bank: (ids, rendered section)."""
@@ -109,13 +99,13 @@ class Runner:
     temperature: float = 1.0,
     on_episode: Callable[[Trajectory], None] = lambda trajectory: None,
   ) -> Rollout:
-    """Plays every node of a plan.
+    """Plays every node of a plan; several hosts play it together.
 
     Args:
       plan: what to play.
       banks: chain -> bank before the first stage. Every chain must be there.
       temperature: of the sampler, > 0; 0 is greedy.
-      on_episode: called with each trajectory as it ends, in any order.
+      on_episode: called with each trajectory of this host as it ends, in any order.
     Returns:
       Trajectories in plan order, review outcomes, and the banks afterwards.
     Raises:
@@ -124,7 +114,9 @@ class Runner:
     missing = sorted({n.chain for n in plan.nodes} - set(banks))
     if missing:
       raise ValueError(f"banks: no bank for the chains {missing} of the plan")
-    return _Run(self, plan, dict(banks), temperature, on_episode).execute()
+    own = share.part_of(plan, hosts.index(), hosts.count())
+    played = _Run(self, own, dict(banks), temperature, on_episode).execute()
+    return share.merge(plan, hosts.gather(played), banks)
 
 
 class _Run:
@@ -165,6 +157,7 @@ class _Run:
     runner, total = self.runner, len(self.plan.nodes)
     patient = True
     while len(self.trajectories) < total:
+      hosts.tick()
       self._start_episodes()
       # A step costs the same for few rows as for many: wait for the environments first,
       # but not for one that hangs.
@@ -265,7 +258,7 @@ class _Run:
       episode.add_edit(result, text, categories=(episode.node.task.family, GENERAL))
       self._finish(episode)
       return
-    action = episode.add_action(result, text)
+    action = episode.add_action(result, text, code=runner.code_actions)
     if episode.context_full:
       self._finish(episode)
     else:

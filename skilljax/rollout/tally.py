@@ -3,6 +3,7 @@
 Must not know about: banks on disk, rewards.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 
 from skilljax.rollout.commit import Committed
@@ -37,6 +38,8 @@ def tally(
     stats = stats.record_shown(shown, update=update)
     stats = stats.record_episode(shown, success=trajectory.success)
   for item in committed:
+    if not math.isfinite(item.utility):  # it entered without a test
+      continue
     for skill in new_banks[item.chain].skills:
       if item.edit.kind != "retire" and skill.principle == item.edit.principle:
         stats = stats.record_utility(skill, item.utility)

@@ -72,3 +72,25 @@ def test_the_share_is_checked(share):
 def test_taught_banks_need_skills():
   with pytest.raises(ValueError, match=r"taught_banks=0\.5 needs train\.skills=True"):
     TrainSettings(num_updates=1, taught_banks=0.5, skills=False, review=False)
+
+
+def test_a_given_bank_begins_a_scope_once():
+  scope, other, *_ = dict.fromkeys(task.scope for task in TASKS)
+  given = from_skills(TEACHER.skills(TASKS[1], 7))
+  banks, history = begin_banks(
+    TASKS,
+    {other: SkillBank()},
+    teacher=TEACHER,
+    share=0.0,
+    seed=0,
+    limits=EditLimits(),
+    initial={scope: given, other: given},
+  )
+  assert banks[scope] is given and banks[other] == SkillBank()
+  assert history == []
+
+
+@pytest.mark.parametrize("values", [{"taught_banks": 0.5}, {"skills": False}])
+def test_given_banks_must_be_shown_and_are_not_drawn(values):
+  with pytest.raises(ValueError, match=r"initial_banks='b' needs .*train\.initial_banks"):
+    TrainSettings(num_updates=1, initial_banks="b", **{"review": False, **values})

@@ -231,3 +231,18 @@ def test_a_wrong_skill_is_retired_and_a_right_one_is_not():
   assert kept[::2] == [1] * 8
   assert kept[1::2].count(0) >= 5
   assert {line.edit.kind for line in history} == {"retire"}
+
+
+def test_accept_takes_every_edit_that_the_bank_can_take_in_their_order():
+  rows = [
+    propose("a", utility=float("nan")),
+    propose("twin", text="a", utility=float("nan")),
+    propose("b", utility=-0.5),
+    propose("c", utility=9.0),
+    propose("d", "barn", utility=float("nan")),
+  ]
+  banks, history = run(rows, nulls=(), mode="accept", max_commits=2, audits_per_update=0)
+  assert titles(banks["house"]) == ["a", "b"] and titles(banks["barn"]) == ["d"]
+  assert [item.provenance.task for item in history] == ["a", "b", "d"]
+  with pytest.raises(ValueError, match=r"would retire skills untested.*audits_per_upd"):
+    GateSettings(mode="accept")

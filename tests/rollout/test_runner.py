@@ -1,4 +1,5 @@
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from skilljax.skills.bank import SkillBank, from_skills
 from skilljax.types import Role
 from tests.rollout.worlds import (
   TEACHER,
+  NoteEnv,
   Notes,
   TricklePool,
   make_note_runner,
@@ -240,6 +242,30 @@ def test_a_fault_is_marked_and_the_run_goes_on(shuffle, num_slots):
   if shuffle is None:
     assert runner.pool.counts["episodes"] == len(plan.nodes)
     assert runner.pool.counts["faults"] == 3
+
+
+class SlowNotes(NoteEnv):
+  """A world that takes its time."""
+
+  def step(self, action):
+    time.sleep(0.05)
+    return super().step(action)
+
+
+def test_the_time_that_the_model_waits_for_environments_is_known():
+  plan = independent_groups([note_task("t")], 6, key=(0, 9), review=True)
+  waits = {}
+  for make_env, engine_s in ((SlowNotes, 0.0), (NoteEnv, 0.15)):
+    runner = make_note_runner(make_env=make_env)
+    step = runner.engine.step
+    runner.engine.step = lambda step=step, seconds=engine_s: time.sleep(seconds) or step()
+    begin = time.perf_counter()
+    runner.run(plan, EMPTY)
+    waits[make_env] = (runner.pool.waited_s, time.perf_counter() - begin)
+  waited_s, _ = waits[SlowNotes]
+  assert waited_s >= 6 * 0.05
+  waited_s, seconds = waits[NoteEnv]
+  assert seconds >= 2 * 0.15 and waited_s < 0.1 * seconds
 
 
 def test_versions_and_budgets_reach_the_engine():

@@ -47,3 +47,8 @@ def test_the_utility_of_a_commit_goes_to_the_skill_it_wrote():
   assert (stats.of(NEW).utilities, stats.of(NEW).mean_utility) == (1, 0.75)
   assert stats.of(OVEN) == stats.of(CALM) == SkillStats()
   assert count([], [committed("retire")]) == Stats()
+
+
+def test_a_commit_without_a_test_has_no_utility():
+  lines = [committed("propose", NEW.principle, float("nan"))]
+  assert count([], lines, (NEW,)) == Stats()
