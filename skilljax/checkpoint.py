@@ -17,9 +17,11 @@ import os
 import platform
 import subprocess
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import serialization
@@ -122,8 +124,7 @@ class Checkpointer:
       like,
     )
     for name, entry in manifest_of(arrays).items():
-      crcs = {entry["crc32"], unit["manifest"][name]["crc32"]} - {None}
-      if len(crcs) == 2:
+      if entry["sum32"] != unit["manifest"][name]["sum32"]:
         raise CheckpointError(
           f"{self.folder}, step {step}: array {name} is damaged (checksum differs)"
         )
@@ -155,16 +156,18 @@ def manifest_of(arrays: Any) -> dict[str, dict[str, Any]]:
   Raises:
     CheckpointError: a leaf is neither a jax nor a numpy array.
   """
-  manifest = {}
-  for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
-    name = jax.tree_util.keystr(path)
+  leaves = jax.tree_util.tree_leaves_with_path(arrays)
+  for path, leaf in leaves:
     if not isinstance(leaf, (jax.Array, np.ndarray)):
       raise CheckpointError(
-        f"arrays{name} = {leaf!r} is a {type(leaf).__name__}; make it an array "
-        "(np.asarray), or move it to the host state"
+        f"arrays{jax.tree_util.keystr(path)} = {leaf!r} is a {type(leaf).__name__}; make "
+        "it an array (np.asarray), or move it to the host state"
       )
-    manifest[name] = describe(leaf) | {"crc32": checksum(leaf)}
-  return manifest
+  sums = checksums([leaf for _, leaf in leaves])
+  return {
+    jax.tree_util.keystr(path): describe(leaf) | {"sum32": total}
+    for (path, leaf), total in zip(leaves, sums, strict=True)
+  }
 
 
 def describe(leaf: Any) -> dict[str, Any]:
@@ -172,15 +175,52 @@ def describe(leaf: Any) -> dict[str, Any]:
   return {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}
 
 
-def checksum(leaf: jax.Array | np.ndarray) -> int | None:
-  """CRC-32 of the bytes; None where this process cannot see the whole array."""
-  if isinstance(leaf, jax.Array):
-    if not leaf.is_fully_addressable:
-      return None
-    if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-      leaf = jax.random.key_data(leaf)
-  # A byte view: bfloat16 has no buffer protocol.
-  return zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
+def checksums(leaves: Sequence[jax.Array | np.ndarray]) -> list[int]:
+  """A sum of each array's bits; one changed element always changes it.
+
+  Computed where the arrays lie, because a save must not wait until all of them are on the
+  host; so it is the same on every mesh, and every process sees it.
+  """
+  on_device = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
+  # One program at a time: on CPUs, collectives of two that overlap can wait for each
+  # other for ever.
+  sums = iter(jax.device_get(_device_sums(jax.block_until_ready(on_device))))
+  return [
+    int(next(sums) if isinstance(leaf, jax.Array) else _host_sum(leaf)) for leaf in leaves
+  ]
+
+
+def _host_sum(array: np.ndarray) -> np.uint32:
+  word = {1: np.uint8, 2: np.uint16}.get(array.itemsize, np.uint32)
+  return weighted_sum(np.ascontiguousarray(array)[..., None].view(word), np)
+
+
+@jax.jit
+def _device_sums(arrays: list[jax.Array]) -> list[jax.Array]:
+  def one(array: jax.Array) -> jax.Array:
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+      array = jax.random.key_data(array)
+    array = array.astype(jnp.uint8) if array.dtype == bool else array
+    word = {1: jnp.uint8, 2: jnp.uint16}.get(array.dtype.itemsize, jnp.uint32)
+    return weighted_sum(jax.lax.bitcast_convert_type(array, word), jnp)
+
+  return [one(array) for array in arrays]
+
+
+def weighted_sum(words: Any, xp: Any) -> Any:
+  """Scalar uint32 sum of [...] unsigned words, with odd weights by their place.
+
+  `xp` is numpy or jax.numpy, which give the same sum. The leading axis comes first: its
+  additions are contiguous, ten times faster than those of all axes at once.
+  """
+
+  def odd(count: int) -> Any:
+    return 2 * xp.arange(count, dtype=xp.uint32) + xp.uint32(1)
+
+  rows = xp.atleast_1d(words).astype(xp.uint32)
+  lead = odd(len(rows)).reshape(-1, *(1,) * (rows.ndim - 1))
+  row = xp.sum(rows * lead, axis=0, dtype=xp.uint32).reshape(-1)
+  return xp.sum(row * odd(row.size), dtype=xp.uint32)
 
 
 def json_checksum(value: Any) -> int:

@@ -19,7 +19,7 @@ from skilljax.data.demonstrations import Example
 from skilljax.data.packing import pack
 from skilljax.data.tokenizer import Tokenizer
 from skilljax.engine.scripted import ScriptedEngine
-from skilljax.envs.base import Env, Teacher
+from skilljax.envs.base import Env, Teacher, UnplayableTask
 from skilljax.learner import Learner, Params
 from skilljax.rollout.plan import EpisodeNode, Plan, Purpose
 from skilljax.rollout.runner import Runner
@@ -125,7 +125,10 @@ def sample_texts(
   texts = []
   for index, task in enumerate(tasks):
     agent = teacher.agent(task, seed + index)
-    answer = env.reset(task)
+    try:
+      answer = env.reset(task)
+    except UnplayableTask:  # its demonstration will say so
+      continue
     skills = style.render_skills(teacher.skills(task, seed + index))
     prompt = style.task_prompt(answer, skills)
     while not answer.ended:
@@ -268,6 +271,16 @@ def _drill(
   return Example(**arrays, edit_kind="")
 
 
+def check_fit(kind: str, examples: Sequence[Example], row_len: int) -> None:
+  """Raises a ValueError unless each example has its place in a row of tokens."""
+  longest = max((len(example.tokens) for example in examples), default=0)
+  if longest > row_len:
+    raise ValueError(
+      f"a {kind} has {longest} tokens, and row_len={row_len} (config key sft.row_len) "
+      "must hold it; raise it, or lower env.max_observation_chars or engine.max_len"
+    )
+
+
 def fine_tune(
   params: Params,
   examples: Sequence[Example],
@@ -303,13 +316,16 @@ def fine_tune(
     seed: of the order of examples.
     on_step: called after each step with (step, metrics).
   Raises:
-    ValueError: steps, or a share, of exercises that are not there.
+    ValueError: steps, or a share, of exercises that are not there; an example that no
+      row can hold.
   """
   if (drill_steps and not drills) or ((exercise_steps or drill_share) and not exercises):
     raise ValueError(
       f"drill_steps={drill_steps}, exercise_steps={exercise_steps} and "
       f"drill_share={drill_share} need exercises (config keys cold_start.*)"
     )
+  check_fit("demonstration", examples, learner.settings.row_len)
+  check_fit("exercise", [*drills, *exercises], learner.settings.row_len)
   state, step = learner.init(params), 0
   openings = [e.opening() for e in examples] if opening_steps else []
   stages = (

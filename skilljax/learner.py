@@ -17,74 +17,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import optax.contrib
-from optax.contrib import MuonDimensionNumbers
+from jax.sharding import Mesh
 
+from skilljax import sharding
+from skilljax.models import lora
 from skilljax.models.config import ModelConfig
 from skilljax.models.logprobs import sequence_logprobs
+from skilljax.optimizer import LearnerSettings as LearnerSettings
+from skilljax.optimizer import make_optimizer
+from skilljax.placement import Placement
 from skilljax.rl import aggregation, losses
 from skilljax.rl.batch import TokenBatch
 
-OPTIMIZERS = ("adamw", "muon")
-MUON_RMS = 0.2
-# Parameter [L, …] -> (input axes, output axes); see `skilljax.models.params`.
-_MUON_AXES = {
-  **dict.fromkeys(("wq", "wk", "wv"), MuonDimensionNumbers((1,), (2, 3))),
-  "wo": MuonDimensionNumbers((1, 2), (3,)),
-  **dict.fromkeys(("w_gate", "w_up", "w_down"), MuonDimensionNumbers((1,), (2,))),
-}
-
 Params = Any
 Metrics = dict[str, losses.WeightedSum]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LearnerSettings:
-  """Optimiser and shapes; config section `learner`.
-
-  Attributes:
-    optimizer: 'adamw', or 'muon' (arXiv:2502.16982) for matrices with AdamW for the
-      rest: small models trained from scratch learn to copy in a third of the steps.
-    learning_rate: peak, > 0; muon's updates have the size of AdamW's at 0.2 of it.
-    warmup_steps: optimiser steps of linear warm-up, >= 0.
-    decay_steps: optimiser steps until the cosine reaches `end_fraction`; 0 = constant.
-    end_fraction: of the peak, at the end of the decay.
-    beta1, beta2, weight_decay: AdamW.
-    max_grad_norm: global norm at which gradients are clipped, > 0.
-    row_len: tokens of a packed row; at least engine.max_len.
-    rows_per_batch: rows of a micro-batch.
-    logprob_chunk: columns of logits at a time.
-  """
-
-  optimizer: str = "adamw"
-  learning_rate: float = 1e-6
-  warmup_steps: int = 0
-  decay_steps: int = 0
-  end_fraction: float = 0.1
-  beta1: float = 0.9
-  beta2: float = 0.95
-  weight_decay: float = 0.01
-  max_grad_norm: float = 1.0
-  row_len: int = 768
-  rows_per_batch: int = 8
-  logprob_chunk: int = 256
-
-  def __post_init__(self):
-    if self.optimizer not in OPTIMIZERS:
-      raise ValueError(
-        f"optimizer={self.optimizer!r} must be one of {OPTIMIZERS} "
-        "(config key learner.optimizer)"
-      )
-    for name in ("learning_rate", "max_grad_norm"):
-      if not self.__dict__[name] > 0:
-        raise ValueError(
-          f"{name}={self.__dict__[name]} must be > 0 (config key learner.{name})"
-        )
-    for name in ("row_len", "rows_per_batch", "logprob_chunk"):
-      if self.__dict__[name] < 1:
-        raise ValueError(
-          f"{name}={self.__dict__[name]} must be >= 1 (config key learner.{name})"
-        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,69 +83,42 @@ class TrainState:
   step: jax.Array
 
 
-def make_optimizer(settings: LearnerSettings) -> optax.GradientTransformation:
-  """Clipping, then AdamW or muon, with warm-up and cosine decay."""
-  rate = _learning_rate(settings)
-  if settings.optimizer == "muon":
-    step = optax.contrib.muon(
-      rate,
-      weight_decay=settings.weight_decay,
-      adam_b1=settings.beta1,
-      adam_b2=settings.beta2,
-      # Both kinds of update get the same root mean square per learning rate.
-      adam_learning_rate=lambda count: MUON_RMS * rate(count),
-      consistent_rms=MUON_RMS,
-      muon_weight_dimension_numbers=muon_dimensions,
-    )
-  else:
-    step = optax.adamw(
-      rate,
-      b1=settings.beta1,
-      b2=settings.beta2,
-      weight_decay=settings.weight_decay,
-      mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
-    )
-  return optax.chain(optax.clip_by_global_norm(settings.max_grad_norm), step)
-
-
-def _learning_rate(settings: LearnerSettings) -> optax.Schedule:
-  if settings.decay_steps:
-    return optax.warmup_cosine_decay_schedule(
-      0.0 if settings.warmup_steps else settings.learning_rate,
-      settings.learning_rate,
-      settings.warmup_steps,
-      max(settings.decay_steps, settings.warmup_steps + 1),
-      settings.learning_rate * settings.end_fraction,
-    )
-  if settings.warmup_steps:
-    return optax.linear_schedule(0.0, settings.learning_rate, settings.warmup_steps)
-  return optax.constant_schedule(settings.learning_rate)
-
-
-def muon_dimensions(params: Params) -> Params:
-  """Which axes of each matrix are inputs and outputs; None where AdamW steps.
-
-  The leading axis of stacked layers stays apart: each layer is a matrix of its own.
-  """
-
-  def one(path, _):
-    return _MUON_AXES.get(path[-1].key)
-
-  return jax.tree_util.tree_map_with_path(one, params)
-
-
 class Learner:
   """Jitted programs of one model, one optimiser and one loss."""
 
-  def __init__(self, model: ModelConfig, settings: LearnerSettings, loss: LossSettings):
+  def __init__(
+    self,
+    model: ModelConfig,
+    settings: LearnerSettings,
+    loss: LossSettings,
+    mesh: Mesh | None = None,
+  ):
+    """Compiles nothing yet.
+
+    Args:
+      model, settings, loss: of the policy.
+      mesh: over which parameters, optimiser and rows are split; None: one device.
+    Raises:
+      ValueError: the mesh does not divide the model or the rows; names the config keys.
+    """
     self.model = model
     self.settings = settings
     self.loss = loss
     self.optimizer = make_optimizer(settings)
+    self.place = Placement()
+    if mesh is not None:
+      self.place = Placement.on(mesh, model, settings, self.optimizer)
     self._policy_grad = self._make_grad(self._policy_loss)
     self._sft_grad = self._make_grad(self._sft_loss)
-    self._apply = jax.jit(self._apply_gradients, donate_argnums=(0,))
-    self._score = jax.jit(self._logprobs)
+    self._apply = jax.jit(
+      self._apply_gradients,
+      donate_argnums=(0,),
+      out_shardings=(
+        self.place.state(TrainState),
+        self.place.whole,
+      ),
+    )
+    self._score = jax.jit(self._logprobs, out_shardings=self.place.whole)
     self._weights = jax.jit(
       aggregation.token_weights,
       static_argnames=("mode", "num_sequences", "max_tokens"),
@@ -207,14 +126,18 @@ class Learner:
 
   def init(self, params: Params) -> TrainState:
     """A fresh optimiser around a copy of `params`, which stay the caller's."""
+    placed = self.place.put_params(params)
+    return jax.jit(self._fresh, out_shardings=self.place.state(TrainState))(placed)
+
+  def _fresh(self, params: Params) -> TrainState:
     own = jax.tree.map(jnp.copy, params)
-    opt_state = jax.jit(self.optimizer.init)(own)
-    return TrainState(own, opt_state, jnp.zeros((), jnp.int32))
+    trained, _ = lora.split(own)
+    return TrainState(own, self.optimizer.init(trained), jnp.zeros((), jnp.int32))
 
   def reference(self, params: Params, batch: TokenBatch) -> TokenBatch:
     """Fills `ref_logprobs` [M, R, T] with those of a frozen policy."""
     scored = [
-      np.asarray(self._score(params, _micro_batch(batch, m)))
+      np.asarray(self._score(params, self._micro_batch(batch, m)))
       for m in range(batch.tokens.shape[0])
     ]
     return batch.replace(ref_logprobs=np.stack(scored))
@@ -241,6 +164,35 @@ class Learner:
     """One optimiser step of the supervised loss; donates `state`."""
     return self._step(self._sft_grad, state, batch, "token_mean", num_sequences)
 
+  def lower(
+    self, params: Params, reference: Params, batch: TokenBatch
+  ) -> dict[str, jax.stages.Lowered]:
+    """The programs of an update, from shapes alone; needs none of the mesh's devices.
+
+    Args:
+      params, reference: shapes of the policy's and of the KL reference's parameters.
+      batch: shapes of one micro-batch [R, T].
+    Returns:
+      'score', 'gradient', 'accumulate' and 'step'.
+    Raises:
+      ValueError: the learner has no mesh.
+    """
+    place = self.place
+    if place.params is None or place.rows is None:
+      raise ValueError("lower needs a learner with a mesh, of one device at least")
+    state = sharding.placed(jax.eval_shape(self._fresh, params), place.state(TrainState))
+    extra = batch.behavior_logprobs
+    batch = sharding.placed(batch.replace(weights=extra, old_logprobs=extra), place.rows)
+    own = {name: place.params[name] for name in reference}
+    gradient = self._policy_grad.lower(*lora.split(state.params), batch)
+    total = sharding.placed(gradient.out_info, (place.whole, place.trained))
+    return {
+      "score": self._score.lower(sharding.placed(reference, own), batch),
+      "gradient": gradient,
+      "accumulate": _add.lower(total, total),
+      "step": self._apply.lower(state, total[1]),
+    }
+
   def _step(
     self,
     grad: Callable,
@@ -256,7 +208,7 @@ class Learner:
     batch = batch.replace(weights=self._host_weights(batch, mode, bound, max_tokens))
     total = None
     for index in range(batch.tokens.shape[0]):
-      part = grad(state.params, _micro_batch(batch, index))
+      part = grad(*lora.split(state.params), self._micro_batch(batch, index))
       total = part if total is None else _add(total, part)
     (value, metrics), gradient = total
     state, norm = self._apply(state, gradient)
@@ -283,7 +235,17 @@ class Learner:
     return np.stack(parts)
 
   def _make_grad(self, loss: Callable) -> Callable:
-    return jax.jit(jax.value_and_grad(loss, has_aux=True))
+    def of_trained(trained: Params, frozen: Params, batch: TokenBatch):
+      return loss({**frozen, **trained}, batch)
+
+    place = self.place
+    return jax.jit(
+      jax.value_and_grad(of_trained, has_aux=True),
+      out_shardings=(place.whole, place.trained),
+    )
+
+  def _micro_batch(self, batch: TokenBatch, index: int) -> TokenBatch:
+    return self.place.put_rows(jax.tree.map(lambda leaf: leaf[index], batch))
 
   def _policy_loss(self, params: Params, batch: TokenBatch) -> tuple[jax.Array, Metrics]:
     logprobs, entropy = self._score_rows(params, batch, self.loss.temperature)
@@ -319,25 +281,23 @@ class Learner:
       self.model,
       temperature=temperature,
       chunk=self.settings.logprob_chunk,
+      place=self.place.keep_rows,
     )
 
   def _apply_gradients(
     self, state: TrainState, gradient: Params
   ) -> tuple[TrainState, jax.Array]:
+    trained, frozen = lora.split(state.params)
     # optax raises floats to integer step counts, which strict promotion refuses.
     with jax.numpy_dtype_promotion("standard"):
-      updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+      updates, opt_state = self.optimizer.update(gradient, state.opt_state, trained)
+    params = {**frozen, **optax.apply_updates(trained, updates)}
     return TrainState(params, opt_state, state.step + 1), optax.tree.norm(gradient)
 
 
 @functools.partial(jax.jit, donate_argnums=(0,))
 def _add(total, part):
   return jax.tree.map(jnp.add, total, part)
-
-
-def _micro_batch(batch: TokenBatch, index: int) -> TokenBatch:
-  return jax.tree.map(lambda leaf: leaf[index], batch)
 
 
 def minibatches(num_items: int, num_parts: int, seed: Sequence[int]) -> list[np.ndarray]:

@@ -1,7 +1,8 @@
 """The loop: SkillMaster, read top to bottom.
 
 Every recipe is a config of this page: GRPO without skills (`train.skills=False`), a
-frozen bank (`gate.mode='frozen'`), joint normalisation (`rl.advantage='joint'`), …
+frozen bank (`gate.mode='frozen'`), joint normalisation (`rl.advantage='joint'`), a frozen
+teacher in place of reviews (`proposer.name='endpoint'`), …
 
 Must not know about: flags, how parts are built, file formats.
 """
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import numpy as np
 
+from skilljax import hosts
 from skilljax.assembly import Settings
 from skilljax.data.packing import pack
 from skilljax.engine.base import Engine
@@ -24,6 +26,7 @@ from skilljax.rollout.beginning import begin_banks
 from skilljax.rollout.candidates import collect_candidates, policy_name
 from skilljax.rollout.feed import tasks_at
 from skilljax.rollout.plan import Purpose, independent_groups
+from skilljax.rollout.proposers import Advised, Proposer, silent
 from skilljax.rollout.runner import Rollout, Runner
 from skilljax.rollout.tally import tally
 from skilljax.skills.bank import SkillBank
@@ -79,6 +82,8 @@ class Workshop:
   runner: Runner
   learner: Learner
   reference: Params  # the cold-start policy: KL anchor
+  proposer: Proposer = silent  # of edits beside the policy's own
+  initial_banks: Mapping[str, SkillBank] = dataclasses.field(default_factory=dict)
 
 
 def run(
@@ -87,12 +92,24 @@ def run(
   *,
   on_update: Callable[[LoopState, Update], None],
 ) -> LoopState:
-  """Runs updates until `train.num_updates`; `on_update` records and checkpoints."""
+  """Runs updates until `train.num_updates`; `on_update` records and checkpoints.
+
+  Raises:
+    RuntimeError: `train.max_idle_updates` updates in a row had nothing to train on.
+  """
   shop.engine.publish(state.train.params, state.update)
+  idle = 0
   while state.update < shop.settings.train.num_updates:
     state, update = one_update(shop, state)
     shop.engine.publish(state.train.params, state.update)
     on_update(state, update)
+    idle = 0 if update.trained else idle + 1
+    if idle >= shop.settings.train.max_idle_updates:
+      last = next(iter(update.rollout.trajectories.values()))
+      raise RuntimeError(
+        f"{idle} updates in a row had nothing to train on: every episode ended in an "
+        f"environment fault (train.max_idle_updates); {last.task.key}: {last.fault}"
+      )
   return state
 
 
@@ -111,6 +128,7 @@ def one_update(shop: Workshop, state: LoopState) -> tuple[LoopState, Update]:
     share=settings.train.taught_banks,
     seed=settings.feed.seed,
     limits=settings.limits,
+    initial=shop.initial_banks,
   )
 
   # ---- Rollouts: G episodes of each task, then one skill review each ---------------
@@ -123,19 +141,25 @@ def one_update(shop: Workshop, state: LoopState) -> tuple[LoopState, Update]:
   rollout = shop.runner.run(plan, banks, temperature=settings.loss.temperature)
   trained = tuple(t for t in rollout.trajectories.values() if not t.fault)
 
-  # ---- Probes: every candidate edit, null edits and audits, in one rollout ---------
-  report, candidates = EMPTY_REPORT, None
-  if settings.train.review:
+  # ---- Candidates: edits of reviews and of a teacher, null edits, audits -------------
+  report, candidates, advised = EMPTY_REPORT, None, Advised()
+  if settings.gate is not None:
+    advised = shop.proposer(number, trained, banks)
     candidates = collect_candidates(
       rollout,
       banks,
       tasks,
       teacher=shop.teacher,
       limits=settings.limits,
-      num_nulls=settings.probes.nulls_per_update,
+      num_nulls=settings.probes.nulls_per_update if settings.probes else 0,
       num_audits=settings.gate.audits_per_update,
       update=number,
+      advice=advised.advice,
     )
+    report = probes_lib.unscored(candidates.all)
+
+  # ---- Probes: every candidate in one rollout ----------------------------------------
+  if settings.probes is not None:
     report = probes_lib.score_candidates(
       candidates.all,
       runner=shop.runner,
@@ -157,9 +181,9 @@ def one_update(shop: Workshop, state: LoopState) -> tuple[LoopState, Update]:
   # ---- Learning ------------------------------------------------------------------------
   train_state, learned = learn(shop, state.train, trained, credit, number)
 
-  # ---- Commit: edits that beat the null edits enter the bank ------------------------
+  # ---- Commit: edits that pass the gate enter the bank -------------------------------
   nulls, committed, new_banks = state.nulls, [], banks
-  if settings.train.review:
+  if settings.gate is not None:
     fresh = [utilities[c.name] for c in candidates.nulls]
     nulls = (*nulls, *(u for u in fresh if np.isfinite(u)))[-settings.gate.null_window :]
     new_banks, committed = commit_lib.commit(
@@ -181,6 +205,7 @@ def one_update(shop: Workshop, state: LoopState) -> tuple[LoopState, Update]:
   metrics = update_metrics(
     rollout, trained, credit, report, candidates, committed, learned
   )
+  metrics |= advised.metrics
   metrics["rollout/interactions"] = float(new_state.interactions)
   metrics["skill/bank_size"] = float(np.mean([len(b.skills) for b in new_banks.values()]))
   return new_state, Update(
@@ -210,10 +235,12 @@ def learn(
       row_len=settings.learner.row_len,
       rows_per_batch=settings.learner.rows_per_batch,
     )
-    if settings.loss.kl_coef:
-      batch = shop.learner.reference(shop.reference, batch)
-    state, metrics = shop.learner.update(state, batch, num_sequences=len(part))
+    with hosts.waiting():
+      if settings.loss.kl_coef:
+        batch = shop.learner.reference(shop.reference, batch)
+      state, metrics = shop.learner.update(state, batch, num_sequences=len(part))
     rows.append(metrics)
   names = {name for row in rows for name in row}
   means = {n: float(np.mean([row[n] for row in rows if n in row])) for n in names}
-  return jax.block_until_ready(state), means
+  with hosts.waiting():
+    return jax.block_until_ready(state), means

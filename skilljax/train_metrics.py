@@ -50,6 +50,10 @@ def update_metrics(
     return {**rows, "env/faults": float(len(rollout.trajectories))}
   rows["train/num_tokens"] = float(sum(t.loss_mask.sum() for t in trained))
   rows |= _rollout(rollout, trained)
+  if credit.per_turn is not None:
+    compared = sum(np.count_nonzero(values) for values in credit.per_turn)
+    turns = sum(t.num_act_turns for t in trained)
+    rows["rollout/compared_turn_rate"] = float(compared / turns)
   rows |= _reviews(trained, credit)
   if candidates is not None:
     rows |= _probes(report, candidates)

@@ -167,6 +167,11 @@ class Turn:
   bank_version: str
 
 
+def episode_score(success: bool, num_turns: int, max_turns: int) -> float:
+  """Success plus step efficiency, s + s·(H − L)/H, in {0} ∪ [1, 2)."""
+  return 1.0 + (max_turns - num_turns) / max_turns if success else 0.0
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trajectory:
   """All turns of one episode; the token ids are the only record of text.
@@ -197,6 +202,7 @@ class Trajectory:
     edit_rejection: why the review was rejected; '' when it was not.
     fault: why the environment failed; '' when it did not. Faulty episodes are
       reported and never trained on.
+    first_observation: what the environment said on reset, raw.
   """
 
   episode_id: str
@@ -222,6 +228,7 @@ class Trajectory:
   edit: Edit | None = None
   edit_rejection: str = ""
   fault: str = ""
+  first_observation: str = ""
 
   @property
   def num_act_turns(self) -> int:
@@ -230,7 +237,5 @@ class Trajectory:
 
   @property
   def score(self) -> float:
-    """Success plus step efficiency, s + s·(H − L)/H, in {0} ∪ [1, 2)."""
-    if not self.success:
-      return 0.0
-    return 1.0 + (self.max_turns - self.num_act_turns) / self.max_turns
+    """See `episode_score`."""
+    return episode_score(self.success, self.num_act_turns, self.max_turns)

@@ -15,7 +15,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # In CI everything these need is installed; a skip there would hide a failure.
-NEVER_SKIPPED_IN_CI = ("alfworld", "parity")
+NEVER_SKIPPED_IN_CI = (
+  *("alfworld", "bfcl", "parity", "shellcheck", "webshop"),
+  *("fit/test_compile", "jvm", "java_worlds", "scienceworld", "textworld_express"),
+)
 
 
 def pytest_report_header(config):

@@ -1,4 +1,5 @@
 import collections
+import dataclasses
 
 import jax
 import numpy as np
@@ -149,6 +150,12 @@ def fine_tune(learner, examples, steps, *, seed=0, **stages):
     )
   jax.tree.map(np.testing.assert_array_equal, kept, params)  # not donated, not changed
   return tuned, history
+
+
+def test_an_exercise_that_no_row_can_hold_stops_before_the_first_step(learner, examples):
+  long = dataclasses.replace(examples[0], tokens=np.zeros(641, np.int32))
+  with pytest.raises(ValueError, match=r"exercise has 641 tokens.*row_len=640 .*sft.row"):
+    fine_tune(learner, examples, 2, drills=[long])
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,18 @@
 """The learner: shapes change nothing, the reference scores, both optimisers learn."""
 
+import dataclasses
+import functools
+import re
+
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from skilljax import learner as learner_lib
+from skilljax import optimizer as optimizer_lib
+from skilljax import sharding
 from skilljax.data.packing import pack
 from skilljax.learner import Learner, LearnerSettings, LossSettings
 from skilljax.models.config import ModelConfig
@@ -96,7 +104,7 @@ def test_an_importance_cap_scores_the_old_policy_again(sequences):
   assert metrics["behavior_gap"] > 0.1
 
 
-@pytest.mark.parametrize("optimizer", learner_lib.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", optimizer_lib.OPTIMIZERS)
 def test_imitation_learns_with_both_optimisers(sequences, optimizer):
   one = learner(
     optimizer=optimizer, learning_rate={"adamw": 1e-2, "muon": 5e-2}[optimizer]
@@ -113,11 +121,42 @@ def test_imitation_learns_with_both_optimisers(sequences, optimizer):
 
 def test_muon_steps_every_matrix_of_a_layer_and_nothing_else():
   params = init_params(jax.random.key(0), MODEL)
-  axes = learner_lib.muon_dimensions(params)
+  axes = optimizer_lib.muon_dimensions(params)
   names = {name for name, value in axes["layers"].items() if value is not None}
   assert names == {"wq", "wk", "wv", "wo", "w_gate", "w_up", "w_down"}
   assert axes["embed"] is None
   assert axes["final_norm"] is None
+
+
+def lowered(mesh_sizes):
+  made = Learner(
+    MODEL,
+    LearnerSettings(row_len=32, rows_per_batch=2),
+    LossSettings(),
+    sharding.make_mesh(**mesh_sizes),
+  )
+  params = jax.eval_shape(lambda key: init_params(key, MODEL), jax.random.key(0))
+  batch = jax.tree.map(
+    lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype),
+    pack([], [], row_len=32, rows_per_batch=2),
+  )
+  return made.lower(params, params, batch)
+
+
+def test_programs_are_lowered_from_shapes_and_keep_activations_by_rows():
+  programs = lowered({"data": 1})
+  assert list(programs) == ["score", "gradient", "accumulate", "step"]
+  # Before and after each layer, behind the embedding, behind the last norm.
+  rows = r'sharding_constraint %\S+ <@mesh, \[{"data", "fsdp"}, {}, {}\]>.*2x32x16xf32'
+  kept = re.findall(rows, programs["score"].as_text())
+  assert len(kept) >= 4
+  (state, _), _ = programs["step"].args_info
+  assert state.params["embed"].shape == (40, 16)
+
+
+def test_a_learner_without_a_mesh_has_nothing_to_lower():
+  with pytest.raises(ValueError, match="needs a learner with a mesh"):
+    learner().lower({}, {}, None)
 
 
 def test_minibatches_cover_each_item_once():
@@ -137,3 +176,29 @@ def test_minibatches_cover_each_item_once():
 def test_bad_settings_name_the_config_key(field, value):
   with pytest.raises(ValueError, match=f"learner.{field}"):
     LearnerSettings(**{field: value})
+
+
+@pytest.mark.parametrize("optimizer", optimizer_lib.OPTIMIZERS)
+def test_moments_in_bfloat16_lie_in_half_the_bytes_and_step_alike(optimizer):
+  settings = LearnerSettings(optimizer=optimizer, learning_rate=1e-3, warmup_steps=0)
+  half = dataclasses.replace(settings, moment_dtype="bfloat16")
+  rng = np.random.default_rng(0)
+  params = {"layers": {"wq": rng.normal(size=(2, 8, 2, 4)).astype(np.float32)}}
+  params["final_norm"] = np.ones(8, np.float32)
+  results = []
+  for chosen in (settings, half):
+    make = optimizer_lib.make_optimizer(chosen)
+    state, now = make.init(params), params
+    with jax.numpy_dtype_promotion("standard"):
+      for step in range(3):
+        gradient = jax.tree.map(lambda leaf, s=step: np.sin(leaf + s), params)
+        updates, state = make.update(gradient, state, now)
+        now = optax.apply_updates(now, updates)
+    floats = [a for a in jax.tree.leaves(state) if jnp.issubdtype(a.dtype, jnp.floating)]
+    results.append((now, sum(a.nbytes for a in floats), floats))
+  (ours, small, floats), (theirs, large, _) = results[1], results[0]
+  assert small * 2 == large and {a.dtype for a in floats} == {jnp.dtype("bfloat16")}
+  close = functools.partial(np.testing.assert_allclose, atol=5e-5)
+  jax.tree.map(close, ours, theirs)
+  moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), theirs, params)
+  assert min(jax.tree.leaves(moved)) > 5e-4

@@ -1,19 +1,29 @@
 """Whole runs of the debug variants: cold start, training, evaluation, kill and resume."""
 
+import dataclasses
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import jax
+import numpy as np
 import pytest
 
 from experiments.bench import engine as bench_engine
 from skilljax import assembly, config
-from skilljax.runs import cold_start, demo, evaluation, training
+from skilljax.agents.parse import format_edit
+from skilljax.models.lora import LoraSettings
+from skilljax.runs import cold_start, demo, training
+from skilljax.skills import store
+from skilljax.skills.bank import GENERAL, from_skills
+from skilljax.types import Edit, Skill
+from tests.agents.stub_endpoint import completion, serve
 
 HOUSEHOLD = "configs/household.py:debug"
 RESULTS = ("metrics.jsonl", "edits.jsonl", "commits.jsonl", "policy/model.safetensors")
@@ -32,6 +42,40 @@ def root() -> pathlib.Path:
 def cold_policy(tmp_path_factory, root) -> pathlib.Path:
   """The cold start of the debug variant; most tests here begin with it."""
   return cold_start.run(settings_of(HOUSEHOLD, root), tmp_path_factory.mktemp("cold"))
+
+
+def test_a_policy_that_is_not_there_is_a_config_error(root, tmp_path):
+  settings = settings_of(HOUSEHOLD, root)
+  with pytest.raises(config.ConfigError, match=r"policy .*nowhere: .*config.json"):
+    training.run(settings, tmp_path / "nowhere", tmp_path / "rl")
+
+
+def test_a_run_that_trains_adapters_leaves_an_ordinary_policy(
+  root, cold_policy, tmp_path
+):
+  settings = settings_of(HOUSEHOLD, root, {"train.num_updates": 1})
+  settings = dataclasses.replace(
+    settings,
+    lora=LoraSettings(rank=2, targets=("wq", "w_down")),
+    learner=dataclasses.replace(
+      settings.learner,
+      learning_rate=1e-2,
+      warmup_steps=0,  # a warm-up begins with 0
+    ),
+  )
+  training.run(settings, cold_policy, tmp_path)
+  before, after = (
+    assembly.load_policy(folder) for folder in (cold_policy, tmp_path / "policy")
+  )
+  assert after.model == before.model and after.model.lora is None
+  moved = jax.tree.map(
+    lambda a, b: float(np.abs(a - b).max()), before.params, after.params
+  )
+  changed = {name for name, most in moved.pop("layers").items() if most > 0}
+  assert changed == {"wq", "w_down"} and not any(moved.values())
+  saved = [path.name for path in (tmp_path / "checkpoints").iterdir()]
+  training.run(settings, cold_policy, tmp_path)  # nothing is left to do
+  assert sorted(saved) == sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
 
 
 def train_in_process(root, policy, folder, *, updates: int) -> subprocess.Popen:
@@ -121,15 +165,89 @@ RECIPES = sorted(
 )
 
 
+OTHER = (Skill("", GENERAL, "look", "look first.", "always"),)
+LESSON = Edit(
+  kind="propose",
+  category=GENERAL,
+  title="look in the box",
+  principle="look in the box.",
+  when_to_apply="always",
+  reason="it was in the box",
+)
+
+
+@pytest.fixture(scope="module")
+def needs(tmp_path_factory):
+  """Recipe -> overrides for what its run finds outside: banks, and a teacher."""
+  file = tmp_path_factory.mktemp("bank") / "bank.json"
+  store.save_bank(file, from_skills([Skill("", GENERAL, "go on", "go on.", "always")]))
+  banks = {"train.initial_banks": str(file)}
+
+  def answer(number, record):  # no two answers are equal, as with a sampled model
+    texts = {"title": f"box {number}", "principle": f"look in box {number}."}
+    lesson = dataclasses.replace(LESSON, **texts)
+    return 200, completion(format_edit("it failed", lesson)), {}
+
+  with serve(answer) as (url, _):
+    teacher = {
+      "proposer.every": 1,
+      "proposer.below": 1.0,
+      "proposer.endpoint.url": url,
+      "proposer.endpoint.key_variable": "",
+    }
+    yield {"skillrl": banks, "skillrl_teacher": {**banks, **teacher}}
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_trains(root, cold_policy, tmp_path, name):
+def test_every_recipe_trains(root, cold_policy, tmp_path, name, needs):
   path = f"configs/recipes/{name}.py:debug"
-  settings = settings_of(path, root, {"train.num_updates": 1})
+  overrides = {"train.num_updates": 1, **needs.get(name, {})}
+  settings = settings_of(path, root, overrides)
   policy = training.run(settings, cold_policy, tmp_path)
   assert assembly.load_policy(policy).model == assembly.load_policy(cold_policy).model
   (row,) = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
   assert row["train/grad_norm"] > 0.0
+
+
+@pytest.mark.timeout(600)
+def test_a_frozen_bank_is_shown_and_stays(root, cold_policy, tmp_path, needs):
+  file = shutil.copy(needs["skillrl"]["train.initial_banks"], tmp_path)
+  overrides = {"train.initial_banks": str(file)}
+  settings = settings_of("configs/recipes/skillrl.py:debug", root, overrides)
+  training.run(settings, cold_policy, tmp_path / "run")
+  rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+  assert [row["rollout/shown_skills"] for row in rows] == [1.0, 1.0]
+  given = store.load_bank(file)
+  assert set(training.read_banks(tmp_path / "run" / "banks").values()) == {given}
+  # Scopes that a resumed run enters later must begin with what the others began with.
+  store.save_bank(file, from_skills([*given.skills, *OTHER]))
+  with pytest.raises(config.ConfigError, match="initial banks have changed"):
+    training.run(settings, cold_policy, tmp_path / "run")
+
+
+@pytest.mark.timeout(600)
+def test_a_teachers_answers_are_asked_for_once(root, cold_policy, tmp_path, needs):
+  path = "configs/recipes/skillrl_teacher.py:debug"
+  settings = settings_of(path, root, needs["skillrl_teacher"])
+  straight, killed = tmp_path / "straight", tmp_path / "killed"
+  training.run(settings, cold_policy, straight)
+  rows = [json.loads(line) for line in (straight / "metrics.jsonl").open()]
+  # Nothing is learned in this variant, so every episode fails and is reviewed.
+  assert all(row["skill/teacher_edits"] > 0 for row in rows)
+  assert rows[-1]["skill/committed"] > 0 and rows[-1]["skill/bank_size"] > 2.0
+  commits = [json.loads(line) for line in (straight / "commits.jsonl").open()]
+  assert {row["edit"]["reason"] for row in commits} == {LESSON.reason}
+  # A run that was killed in its second update, and a teacher who is gone.
+  shutil.copytree(straight, killed)
+  shutil.rmtree(killed / "checkpoints" / "2")
+  answers = (straight / "teacher.jsonl").read_bytes()
+  gone = {"proposer.endpoint.url": "http://127.0.0.1:9/v1"}
+  settings = settings_of(path, root, {**needs["skillrl_teacher"], **gone})
+  training.run(settings, cold_policy, killed)
+  assert (killed / "teacher.jsonl").read_bytes() == answers
+  for name in RESULTS:
+    assert (killed / name).read_bytes() == (straight / name).read_bytes(), name
 
 
 @pytest.mark.timeout(600)
@@ -149,30 +267,6 @@ def test_the_engine_is_measured_on_real_episodes(root, cold_policy):
   row = bench_engine.measure(settings, assembly.load_policy(cold_policy), 3, 2)
   assert (row["episodes"], row["recompilations"]) == (6, 0)
   assert 0 < row["tok_s_wall"] <= row["tok_s_engine"] <= row["decode_tok_s"]
-
-
-@pytest.mark.timeout(900)
-def test_alfworld_scratch_runs_end_to_end(root, tmp_path, alfworld_data):
-  overrides = {
-    "env.data_dir": str(alfworld_data),
-    "env.cache_dir": str(tmp_path / "cache"),
-  }
-  settings = settings_of("configs/alfworld_scratch.py:debug", root, overrides)
-  policy = cold_start.run(settings, tmp_path / "cold")
-  policy = training.run(settings, policy, tmp_path / "rl")
-  summary = evaluation.run(settings, policy, tmp_path / "eval")
-  assert summary["num_tasks"] == settings.eval.tasks_per_scope
-  assert summary["faults"] == 0
-
-
-@pytest.fixture
-def alfworld_data(data_dir) -> pathlib.Path:
-  """The games, where the engine is installed; the reason why not otherwise."""
-  pytest.importorskip("alfworld", reason="pip install -e .[alfworld]")
-  folder = pathlib.Path(data_dir) / "alfworld"
-  if not folder.is_dir():
-    pytest.skip(f"no ALFWorld games at {folder}; set SKILLJAX_DATA")
-  return folder
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def families(evaluations: Sequence[EvaluationFiles]) -> Table:
 def _success(records: Sequence[EpisodeRecord]) -> Cell:
   if not records:
     return Cell("–")
-  estimate = dataclasses.asdict(paired.success(records))
+  estimate = dataclasses.asdict(paired.mean(records))
   return Cell(percent(estimate["mean"]), percent_interval(estimate))
 
 

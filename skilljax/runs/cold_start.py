@@ -3,9 +3,13 @@
   <folder>/demonstrations/   TFDS dataset
   <folder>/policy/           config.json, model.safetensors, tokenizer files
 
+The policy begins as random weights with a tokenizer made here, or as a checkpoint with
+its own.
+
 Must not know about: flags, RL.
 """
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,51 +17,104 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from skilljax import assembly, cold_start
+from skilljax import assembly, cold_start, folders, hosts, preflight
 from skilljax.config import ConfigError, to_json
 from skilljax.data import demonstrations
-from skilljax.data.tokenizer import Tokenizer, train_tokenizer
+from skilljax.data import tokenizer as tokenizer_lib
 from skilljax.engine.scripted import ScriptedEngine
 from skilljax.envs import base as envs
 from skilljax.learner import Learner, Params
 from skilljax.metrics import MetricWriter, Progress
 from skilljax.models import head_start
+from skilljax.models.config import ModelConfig
 from skilljax.models.hf_io import save_checkpoint
 from skilljax.models.transformer import init_params
 from skilljax.types import Task
 
 POLICY, DATA = "policy", "."
+_FOLDERS = (POLICY, "demonstrations", "tensorboard")
+_FILES = ("config.json", "metrics.jsonl", "dataset.json")
 
 
-def run(settings: assembly.Settings, folder: str | Path) -> Path:
+def run(
+  settings: assembly.Settings,
+  folder: str | Path,
+  checkpoint: str | Path | None = None,
+) -> Path:
   """Makes demonstrations and trains the cold-start policy.
 
   Args:
-    settings: needs the sections `model`, `cold_start` and `sft`.
+    settings: needs the sections `cold_start` and `sft`, and `model` without a checkpoint.
     folder: of the run; what is complete in it is not made again.
+    checkpoint: Hugging Face layout; fine-tuned in place of a new model.
   Returns:
     The policy folder.
   Raises:
-    ConfigError: a section is missing, or shapes do not fit.
+    ConfigError: a section is missing or without effect, shapes do not fit each other, the
+      checkpoint or the devices, hosts disagree, or the folder cannot be written.
   """
+  folders.check_writable(folder, folders=_FOLDERS, files=_FILES)
   folder = Path(folder)
+  preflight.check_hosts(settings, policy=checkpoint, workdir=folder)
   policy = folder / POLICY
   if (policy / "config.json").exists():
     return policy
-  check(settings)
-  folder.mkdir(parents=True, exist_ok=True)
-  (folder / "config.json").write_text(to_json(settings.resolved))
-  tokenizer = make_dataset(settings, folder)
-  train(settings, folder, tokenizer)
+  check(settings, checkpoint)
+  if hosts.is_first():
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(to_json(settings.resolved))
+  tokenizer = make_dataset(settings, folder, checkpoint)
+  if checkpoint is None:
+    begin = assembly.Policy(settings.model, initial_params(settings), tokenizer)
+  else:
+    mesh = assembly.make_mesh(settings.mesh)
+    begin = assembly.load_policy(checkpoint, numerics=settings.numerics, mesh=mesh)
+    begin = assembly.add_adapters(begin, settings)
+  train(settings, folder, begin)
   return policy
 
 
-def check(settings: assembly.Settings) -> None:
+def check(settings: assembly.Settings, checkpoint: str | Path | None = None) -> None:
   """Raises a ConfigError unless the config can be cold-started."""
-  for name in ("model", "cold_start", "sft"):
+  needed = ("cold_start", "sft") if checkpoint else ("model", "cold_start", "sft")
+  for name in needed:
     if settings.__dict__[name] is None:
       raise ConfigError(f"config section {name!r} is missing; a cold start needs it")
   assembly.check_shapes(settings.sft, settings.engine, "sft")
+  preflight.check_rows(settings.sft, settings.mesh, "sft")
+  if checkpoint:
+    check_checkpoint(settings, checkpoint)
+  else:
+    check_new(settings)
+
+
+def check_checkpoint(settings: assembly.Settings, checkpoint: str | Path) -> None:
+  """Raises a ConfigError unless this checkpoint can be fine-tuned."""
+  if settings.model is not None:
+    raise ConfigError(
+      "config section 'model' describes a new policy; leave it out, or leave out "
+      f"--policy={checkpoint}, whose config.json describes another"
+    )
+  for name in ("previous_token_heads", "induction_head"):
+    if getattr(settings.cold_start, name):
+      raise ConfigError(
+        f"cold_start.{name}={getattr(settings.cold_start, name)} writes into random "
+        f"weights; leave it out with --policy={checkpoint}"
+      )
+  preflight.check_policy(settings, checkpoint, trained=False)
+  model, _ = assembly.open_policy(checkpoint)
+  make_learner(settings, dataclasses.replace(model, lora=settings.lora))
+
+
+def check_new(settings: assembly.Settings) -> None:
+  """Raises a ConfigError unless a policy can be made of nothing."""
+  if settings.chat != "compact":
+    raise ConfigError(
+      f"agent.chat={settings.chat!r} must be 'compact' for a cold start from random "
+      "weights, whose tokenizer is made here and has no other tokens (config key "
+      "agent.chat); --policy fine-tunes a checkpoint"
+    )
+  make_learner(settings, settings.model)
   try:
     if settings.cold_start.previous_token_heads:
       head_start.check_num(settings.cold_start.previous_token_heads, settings.model)
@@ -72,25 +129,36 @@ def check(settings: assembly.Settings) -> None:
     )
 
 
-def make_dataset(settings: assembly.Settings, folder: Path) -> Tokenizer:
-  """Plays the demonstrations and stores them, with the tokenizer that they need."""
-  cold, style = settings.cold_start, settings.style
-  source = envs.make_source(settings.env_name, settings.env)
+def make_learner(settings: assembly.Settings, model: ModelConfig) -> Learner:
+  """The supervised learner; a ConfigError if its mesh does not divide the model."""
+  mesh = assembly.make_mesh(settings.mesh)
+  try:
+    return Learner(model, settings.sft, settings.loss, mesh)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
+
+
+def make_dataset(
+  settings: assembly.Settings, folder: Path, checkpoint: str | Path | None
+) -> tokenizer_lib.Tokenizer:
+  """Plays the demonstrations and stores them; returns the tokenizer they were cut with.
+
+  Hosts share the episodes; one of them makes the tokenizer and writes.
+  """
+  cold = settings.cold_start
+  source = assembly.open_source(settings, settings.train.split, key="train.split")
   teacher = envs.make_teacher(settings.env_name, settings.env)
   tasks = draw_tasks(source, settings.train.split, cold.episodes, cold.seed)
-  env = envs.make_env(settings.env_name, settings.env)
-  texts = cold_start.sample_texts(
-    tasks[: cold.tokenizer_episodes],
-    env=env,
-    teacher=teacher,
-    style=style,
-    seed=cold.seed,
-  )
-  env.close()
-  if cold.drills:
-    num = min(cold.drills, cold.tokenizer_episodes)
-    texts += cold_start.drill_texts(num, teacher=teacher, style=style)
-  tokenizer = train_tokenizer(texts, vocab_size=cold.vocab_size)
+
+  def write_tokenizer() -> None:
+    if checkpoint is None:
+      tokenizer = make_tokenizer(settings, tasks, teacher)
+    else:
+      _, tokenizer = assembly.open_policy(checkpoint)
+    tokenizer.save(folder / POLICY)
+
+  hosts.from_first(write_tokenizer)
+  tokenizer = tokenizer_lib.Tokenizer.load(folder / POLICY)
   with (
     assembly.make_pool(settings) as pool,
     Progress("demonstrations", total=len(tasks)) as progress,
@@ -106,8 +174,39 @@ def make_dataset(settings: assembly.Settings, folder: Path) -> Tokenizer:
       seed=cold.seed,
       on_progress=progress.update,
     )
-  demonstrations.build(folder, trajectories)
+  if not trajectories:
+    budget = settings.runner
+    raise ConfigError(
+      f"none of {len(tasks)} demonstrations is whole: they are cut, or their environment "
+      f"failed; agent.budget.act_tokens={budget.act_tokens}, agent.budget.edit_tokens="
+      f"{budget.edit_tokens} and engine.max_len={settings.engine.max_len} must hold them"
+    )
+
+  def write_dataset() -> None:
+    demonstrations.build(folder, trajectories)
+
+  hosts.from_first(write_dataset)
   return tokenizer
+
+
+def make_tokenizer(
+  settings: assembly.Settings, tasks: Sequence[Task], teacher: envs.Teacher
+) -> tokenizer_lib.Tokenizer:
+  """A tokenizer for what demonstrations and exercises say."""
+  cold, style = settings.cold_start, settings.style
+  env = envs.make_env(settings.env_name, settings.env)
+  texts = cold_start.sample_texts(
+    tasks[: cold.tokenizer_episodes],
+    env=env,
+    teacher=teacher,
+    style=style,
+    seed=cold.seed,
+  )
+  env.close()
+  if cold.drills:
+    num = min(cold.drills, cold.tokenizer_episodes)
+    texts += cold_start.drill_texts(num, teacher=teacher, style=style)
+  return tokenizer_lib.train_tokenizer(texts, vocab_size=cold.vocab_size)
 
 
 def draw_tasks(
@@ -128,11 +227,10 @@ def draw_tasks(
   return tasks
 
 
-def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> None:
+def train(settings: assembly.Settings, folder: Path, begin: assembly.Policy) -> None:
   """Supervised fine-tuning on the stored demonstrations; writes the policy folder."""
-  model = settings.model
-  tokenizer.check_fits(model.vocab_size)
-  cold = settings.cold_start
+  tokenizer, cold = begin.tokenizer, settings.cold_start
+  tokenizer.check_fits(begin.model.vocab_size)
   examples = demonstrations.balance_reviews(demonstrations.load(folder), cold.seed)
   num_exercises = cold.drills if cold.drill_share or cold.exercise_steps else 0
   drills, exercises = (
@@ -140,16 +238,19 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
       num,
       teacher=envs.make_teacher(settings.env_name, settings.env),
       style=settings.style,
-      chat=assembly.CHATS[settings.chat](tokenizer),
+      chat=assembly.make_chat(settings, tokenizer),
       tokenizer=tokenizer,
       reading_only=reading_only,
     )
     for reading_only, num in ((True, cold.drills), (False, num_exercises))
   )
-  writer = MetricWriter(folder)
+  writer = MetricWriter(folder) if hosts.is_first() else None
   with Progress("cold start", total=cold.steps) as progress:
 
     def on_step(step: int, metrics: dict[str, float]):
+      hosts.tick()
+      if writer is None:
+        return
       rows = {"train/nll": metrics["nll"], "train/grad_norm": metrics["grad_norm"]}
       for role in ("act", "edit"):
         if f"{role}/nll" in metrics:
@@ -158,9 +259,9 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
       progress.update(step, f"nll {metrics['nll']:.3f}")
 
     params = cold_start.fine_tune(
-      initial_params(settings),
+      begin.params,
       examples,
-      learner=Learner(model, settings.sft, settings.loss),
+      learner=make_learner(settings, begin.model),
       steps=cold.steps,
       drill_steps=cold.drill_steps,
       exercise_steps=cold.exercise_steps,
@@ -172,9 +273,10 @@ def train(settings: assembly.Settings, folder: Path, tokenizer: Tokenizer) -> No
       seed=cold.seed,
       on_step=on_step,
     )
-  writer.close()
-  write_policy(folder / POLICY, model, params, tokenizer)
-  (folder / "dataset.json").write_text(json.dumps({"examples": len(examples)}))
+  if writer is not None:
+    writer.close()
+    (folder / "dataset.json").write_text(json.dumps({"examples": len(examples)}))
+  write_policy(folder / POLICY, begin.model, params, tokenizer)
 
 
 def initial_params(settings: assembly.Settings) -> Params:
@@ -189,8 +291,9 @@ def initial_params(settings: assembly.Settings) -> Params:
   return params
 
 
-def write_policy(folder: Path, model, params, tokenizer: Tokenizer) -> None:
+def write_policy(folder: Path, model, params, tokenizer: tokenizer_lib.Tokenizer) -> None:
   """Writes a policy folder in the Hugging Face layout; config.json comes last."""
-  folder.mkdir(parents=True, exist_ok=True)
-  tokenizer.save(folder)
+  if hosts.is_first():
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(folder)
   save_checkpoint(folder, model, params)

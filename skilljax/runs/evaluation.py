@@ -15,14 +15,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from skilljax import assembly
+from skilljax import assembly, folders, hosts, preflight
 from skilljax.checkpoint import run_stamp
+from skilljax.config import ConfigError
 from skilljax.envs import base as envs
 from skilljax.evaluation import exact, paired
 from skilljax.metrics import Progress
 from skilljax.runs.records import edit_fields
 from skilljax.runs.training import read_banks, write_banks
+from skilljax.skills.bank import SkillBank
 from skilljax.types import Task
+
+FILES = ("summary.json", "records.json", "edits.jsonl")
 
 
 def run(
@@ -39,14 +43,25 @@ def run(
     policy_folder: Hugging Face layout.
     folder: of the results.
     banks_folder: banks of the frozen and evolving arms, one file a scope; None: empty.
+  Raises:
+    ConfigError: the config does not fit the policy or the devices, hosts disagree, a
+      folder cannot be read or written, or the environment's data are absent or damaged.
   """
+  folders.check_writable(folder, folders=("banks",), files=FILES)
   folder = Path(folder)
-  policy = assembly.load_policy(policy_folder)
+  preflight.check_hosts(settings, policy=policy_folder, workdir=folder)
+  preflight.check_policy(settings, policy_folder, trained=False)
+  banks = given_banks(banks_folder)
+  source = assembly.open_source(settings, settings.eval.split, key="eval.split")
+  tasks, warmup = choose_tasks(source, settings.eval)
+  policy = assembly.load_policy(
+    policy_folder,
+    numerics=settings.numerics,
+    mesh=assembly.make_mesh(settings.mesh),
+  )
   engine = assembly.make_engine(settings, policy)
   engine.publish(policy.params, 0)
   engine.warmup()
-  source = envs.make_source(settings.env_name, settings.env)
-  tasks, warmup = choose_tasks(source, settings.eval)
   with assembly.make_pool(settings) as pool:
     runner = assembly.make_runner(
       settings, engine=engine, tokenizer=policy.tokenizer, pool=pool
@@ -58,15 +73,33 @@ def run(
         tasks,
         runner=runner,
         settings=settings.eval,
-        banks=read_banks(Path(banks_folder)) if banks_folder else {},
+        banks=banks,
         warmup=warmup,
         on_episode=lambda trajectory: progress.update(next(played)),
       )
   name = f"{settings.env_name}_{settings.eval.split}"
   summary = summarise(evaluation, name=name, tasks=tasks, policy=str(policy_folder))
-  folder.mkdir(parents=True, exist_ok=True)
-  write(folder, evaluation, summary)
+  if hosts.is_first():
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder, evaluation, summary)
   return summary
+
+
+def given_banks(folder: str | Path | None) -> dict[str, SkillBank]:
+  """The banks of `--banks`; {} without one.
+
+  Raises:
+    ConfigError: no such folder, or a file in it is damaged.
+  """
+  if folder is None:
+    return {}
+  folders.check_local(folder, key="--banks")
+  if not Path(folder).is_dir():
+    raise ConfigError(f"--banks={folder} is no folder; it must hold one file a scope")
+  try:
+    return read_banks(Path(folder))
+  except ValueError as error:
+    raise ConfigError(f"--banks={folder}: {error}") from error
 
 
 def choose_tasks(
@@ -75,11 +108,11 @@ def choose_tasks(
   """(tasks by scope, warm-up tasks by scope); the warm-up takes the end of a stream.
 
   Raises:
-    ValueError: a stream is shorter than what is asked of it.
+    ConfigError: a stream is shorter than what is asked of it.
   """
   scopes = source.scopes(settings.split)
   if settings.num_scopes > len(scopes):
-    raise ValueError(
+    raise ConfigError(
       f"num_scopes={settings.num_scopes} must be <= {len(scopes)}, the scopes of split "
       f"{settings.split!r} (config key eval.num_scopes)"
     )
@@ -88,7 +121,7 @@ def choose_tasks(
     stream = source.stream(scope, settings.split)
     played = settings.tasks_per_scope or len(stream)
     if played + settings.warmup_tasks > len(stream):
-      raise ValueError(
+      raise ConfigError(
         f"tasks_per_scope={played} and warmup_tasks={settings.warmup_tasks} must add up "
         f"to at most {len(stream)}, the stream of {scope} (config keys eval.*)"
       )
@@ -112,13 +145,15 @@ def summarise(
     "num_tasks": sum(len(stream) for stream in tasks.values()),
     "interactions": evaluation.num_episodes,
     "faults": sum(bool(r.fault) for r in records),
+    "not_covered": {r.task: r.fault for r in records if r.fault},
     "arms": {
       arm: {
-        "success": dataclasses.asdict(paired.success(group)),
+        "success": dataclasses.asdict(paired.mean(group)),
+        "return": dataclasses.asdict(paired.mean(group, paired.returned)),
         "turns": sum(r.num_turns for r in group) / len(group),
         "families": {
           family: dataclasses.asdict(
-            paired.success([r for r in group if r.family == family])
+            paired.mean([r for r in group if r.family == family])
           )
           for family in families
         },
@@ -128,6 +163,13 @@ def summarise(
     },
     "differences": {
       f"{arm} - no_bank": dataclasses.asdict(paired.difference(records, arm, "no_bank"))
+      for arm in arms
+      if arm != "no_bank" and "no_bank" in arms
+    },
+    "return_differences": {
+      f"{arm} - no_bank": dataclasses.asdict(
+        paired.difference(records, arm, "no_bank", measure=paired.returned)
+      )
       for arm in arms
       if arm != "no_bank" and "no_bank" in arms
     },

@@ -5,6 +5,7 @@ Each file is JSONL with a `step` in every row, cut back on resume like the metri
   edits.jsonl      one row a candidate: edit, task, status, probe pairs, utility
   commits.jsonl    one row a committed edit, with the bank before and after
   episodes.jsonl   whole trajectories of some updates: text pieces with role and advantage
+  faults.jsonl     one row a training episode that its environment broke off, with why
 
 Must not know about: how anything was decided, HTML.
 """
@@ -25,7 +26,7 @@ from skilljax.skills.edits import EditOutcome
 from skilljax.train import Update
 from skilljax.types import Edit, Role, Trajectory
 
-FILES = ("edits.jsonl", "commits.jsonl", "episodes.jsonl")
+FILES = ("edits.jsonl", "commits.jsonl", "episodes.jsonl", "faults.jsonl")
 
 
 class Recorder:
@@ -56,6 +57,11 @@ class Recorder:
     rows = [{"name": name, **row} for name, row in {**reviewed, **others}.items()]
     self._append("edits.jsonl", step, rows)
     self._append("commits.jsonl", step, map(commit_row, update.committed))
+    broken = [t for t in update.rollout.trajectories.values() if t.fault]
+    rows = [
+      {"episode": t.episode_id, "task": t.task.key, "reason": t.fault} for t in broken
+    ]
+    self._append("faults.jsonl", step, rows)
     if episodes and update.trained:
       group = update.trained[0].group_id
       pairs = zip(update.trained, update.credit.per_token, strict=True)

@@ -1,31 +1,42 @@
 """A training run: the loop with its checkpoints, metrics and records, in one folder.
 
   <folder>/config.json  metrics.jsonl  perf.jsonl  edits.jsonl  commits.jsonl
+  <folder>/episodes.jsonl  faults.jsonl
   <folder>/checkpoints/<update>/     everything that a resume needs
   <folder>/policy/  banks/           the result
+  <folder>/teacher.jsonl             answers of a teacher, never cut back
 
 A killed run continues from its last checkpoint and writes the same bytes as one that was
 never killed. Must not know about: flags, what an update does.
 """
 
+import dataclasses
 import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from skilljax import assembly, checkpoint
+from skilljax import assembly, checkpoint, folders, hosts, preflight
 from skilljax import train as train_lib
 from skilljax.config import ConfigError, plain, to_json
 from skilljax.engine.engine import DecodeEngine
 from skilljax.engine.lanes import LaneEngine
 from skilljax.envs import base as envs
+from skilljax.envs.pool import EnvPool
 from skilljax.metrics import MetricWriter, Progress, peak_rss_bytes, rss_bytes
 from skilljax.runs.cold_start import write_policy
+from skilljax.runs.initial_banks import fingerprint, read_initial_banks
 from skilljax.runs.records import Recorder
 from skilljax.skills import store
 from skilljax.skills.bank import SkillBank
 from skilljax.skills.stats import stats_from_record
+
+_FOLDERS = ("checkpoints", "policy", "banks", "tensorboard")
+_FILES = (
+  *("config.json", "metrics.jsonl", "perf.jsonl", "edits.jsonl", "commits.jsonl"),
+  *("episodes.jsonl", "faults.jsonl", "teacher.jsonl"),
+)
 
 
 def run(
@@ -40,37 +51,78 @@ def run(
   Returns:
     The folder of the trained policy.
   Raises:
-    ConfigError: the config does not fit the policy, the memory or the checkpoint.
+    ConfigError: the config does not fit the policy, the devices, the memory or the
+      checkpoint, hosts disagree, the folder cannot be written, or the environment's data
+      are absent or damaged.
   """
+  folders.check_writable(folder, folders=_FOLDERS, files=_FILES)
   folder = Path(folder)
-  policy = assembly.load_policy(policy_folder)
+  preflight.check_hosts(settings, policy=policy_folder, workdir=folder)
+  preflight.check_policy(settings, policy_folder, trained=True)
+  source = assembly.open_source(settings, settings.train.split, key="train.split")
+  initial = {}
+  if settings.train.initial_banks:
+    initial = read_initial_banks(
+      settings.train.initial_banks,
+      source=source,
+      split=settings.train.split,
+      limits=settings.limits,
+    )
+  proposer = assembly.make_proposer(settings, folder)
+  policy = assembly.load_policy(
+    policy_folder,
+    numerics=settings.numerics,
+    mesh=assembly.make_mesh(settings.mesh),
+  )
+  reference = policy.params
+  policy = assembly.add_adapters(policy, settings)
   learner = assembly.make_learner(settings, policy.model)
   engine = assembly.make_engine(settings, policy)
   checkpointer = checkpoint.Checkpointer(
     folder / "checkpoints", keep=settings.train.keep_checkpoints
   )
   state = train_lib.LoopState(update=0, train=learner.init(policy.params), banks={})
-  state, resumed = restore(checkpointer, state, settings, policy.tokenizer.fingerprint)
-  (folder / "config.json").write_text(to_json(settings.resolved))
+  origin = Origin(policy.tokenizer.fingerprint, fingerprint(initial))
+  state, resumed = restore(checkpointer, state, settings, origin)
+  if hosts.is_first():
+    (folder / "config.json").write_text(to_json(settings.resolved))
   engine.publish(state.train.params, state.update)
   engine.warmup()
   with assembly.make_pool(settings) as pool:
     shop = train_lib.Workshop(
       settings=settings,
-      source=envs.make_source(settings.env_name, settings.env),
+      source=source,
       teacher=envs.make_teacher(settings.env_name, settings.env),
       engine=engine,
       runner=assembly.make_runner(
         settings, engine=engine, tokenizer=policy.tokenizer, pool=pool
       ),
       learner=learner,
-      reference=policy.params,
+      reference=reference,
+      proposer=proposer,
+      initial_banks=initial,
     )
-    desk = _Desk(settings, folder, checkpointer, policy, engine, resumed)
+    desk = _Desk(settings, folder, checkpointer, policy, origin, engine, pool, resumed)
     state = train_lib.run(shop, state, on_update=desk.on_update)
     desk.close()
   save_result(folder, policy, state)
   return folder / "policy"
+
+
+# Keys of `proposer.endpoint` that a resumed run may change: an address that moved, a
+# budget that was too small.
+WAYS_TO_ASK = (
+  *("url", "key_variable", "timeout_s", "max_retries", "backoff_s"),
+  *("concurrency", "max_calls", "max_response_bytes"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+  """What a run grew from, besides its config: fingerprints of files."""
+
+  tokenizer: str
+  initial_banks: str = ""
 
 
 class _Desk:
@@ -82,32 +134,45 @@ class _Desk:
     folder: Path,
     checkpointer: checkpoint.Checkpointer,
     policy: assembly.Policy,
+    origin: Origin,
     engine: DecodeEngine | LaneEngine,
+    pool: EnvPool,
     resumed: int | None,
   ):
     self._settings = settings
     self._checkpointer = checkpointer
-    self._fingerprint = policy.tokenizer.fingerprint
+    self._origin = origin
     self._engine = engine
+    self._pool = pool
+    self._waited_s = pool.waited_s
+    self._clock = time.perf_counter()
+    self._writes = hosts.is_first()
+    if not self._writes:
+      return
     self._writer = MetricWriter(folder, resume_step=resumed)
     self._recorder = Recorder(folder, policy.tokenizer, resume_step=resumed)
     self._progress = Progress(
       "training", total=settings.train.num_updates, done=resumed or 0
     )
     self._progress.__enter__()
-    self._clock = time.perf_counter()
 
   def on_update(self, state: train_lib.LoopState, update: train_lib.Update) -> None:
     """Called after each update, with the state that follows it."""
+    train = self._settings.train
+    if self._writes:
+      self._record(state, update)
+    if state.update % train.checkpoint_every == 0 or state.update == train.num_updates:
+      self._checkpointer.save(
+        state.update, state.train, host_state(state, self._settings, self._origin)
+      )
+
+  def _record(self, state: train_lib.LoopState, update: train_lib.Update) -> None:
+    """Rows of metrics and records, and the line on the screen; on one host."""
     train = self._settings.train
     self._writer.write(state.update, {**update.metrics, **self._perf(update)})
     first = state.update == 1 or state.update == train.num_updates
     episodes = first or state.update % train.record_every == 0
     self._recorder.write(state.update, update, episodes=episodes)
-    if state.update % train.checkpoint_every == 0 or state.update == train.num_updates:
-      self._checkpointer.save(
-        state.update, state.train, host_state(state, self._settings, self._fingerprint)
-      )
     numbers = update.metrics
     note = f"success {numbers.get('rollout/success', 0.0):.2f}"
     if "skill/utility_mean" in numbers:
@@ -119,8 +184,10 @@ class _Desk:
     now, stats = time.perf_counter(), self._engine.stats()
     self._engine.reset_stats()
     seconds, self._clock = now - self._clock, now
+    waited_s, self._waited_s = self._pool.waited_s - self._waited_s, self._pool.waited_s
     return {
       "perf/update_s": seconds,
+      "perf/env_wait_share": waited_s / seconds,
       "perf/decode_tok_s": stats["decoded_tok_s"],
       "perf/slot_occupancy": stats["occupancy"],
       "perf/rss_bytes": float(rss_bytes()),
@@ -131,12 +198,14 @@ class _Desk:
     """Waits for the last checkpoint and closes the files."""
     self._checkpointer.wait()
     self._checkpointer.close()
+    if not self._writes:
+      return
     self._writer.close()
     self._progress.__exit__(None, None, None)
 
 
 def host_state(
-  state: train_lib.LoopState, settings: assembly.Settings, fingerprint: str
+  state: train_lib.LoopState, settings: assembly.Settings, origin: Origin
 ) -> dict[str, Any]:
   """The host half of a checkpoint; `restore` reads it back exactly."""
   return {
@@ -145,7 +214,7 @@ def host_state(
     "stats": state.stats.to_record(),
     "nulls": list(state.nulls),
     "interactions": state.interactions,
-    "tokenizer": fingerprint,
+    **dataclasses.asdict(origin),
     "config": plain(settings.resolved),
     "stamp": checkpoint.run_stamp(),
   }
@@ -155,14 +224,14 @@ def restore(
   checkpointer: checkpoint.Checkpointer,
   fresh: train_lib.LoopState,
   settings: assembly.Settings,
-  fingerprint: str,
+  origin: Origin,
 ) -> tuple[train_lib.LoopState, int | None]:
   """The state of the last checkpoint and its update, or (`fresh`, None)."""
   step = checkpointer.latest_step()
   if step is None:
     return fresh, None
   arrays, host = checkpointer.restore(fresh.train, step)
-  _check_same(host, settings, fingerprint)
+  _check_same(host, settings, origin)
   state = train_lib.LoopState(
     update=host["update"],
     train=arrays,
@@ -175,13 +244,18 @@ def restore(
 
 
 def _check_same(
-  host: Mapping[str, Any], settings: assembly.Settings, fingerprint: str
+  host: Mapping[str, Any], settings: assembly.Settings, origin: Origin
 ) -> None:
-  """Raises a ConfigError if a checkpoint was made with another config or tokenizer."""
-  if host["tokenizer"] != fingerprint:
+  """Raises a ConfigError if a checkpoint was made with another config or other files."""
+  if host["tokenizer"] != origin.tokenizer:
     raise ConfigError(
       f"the checkpoint was made with tokenizer {host['tokenizer']}, the policy has "
-      f"{fingerprint}; start in an empty --workdir or give the policy it came from"
+      f"{origin.tokenizer}; start in an empty --workdir or give the policy it came from"
+    )
+  if host.get("initial_banks", "") != origin.initial_banks:
+    raise ConfigError(
+      "the initial banks have changed since the checkpoint was made; restore the files, "
+      "or start in an empty --workdir (config key train.initial_banks)"
     )
   ours, theirs = json.loads(to_json(settings.resolved)), dict(host["config"])
   for config in (ours, theirs):
@@ -189,6 +263,10 @@ def _check_same(
     for key in ("num_updates", "checkpoint_every", "keep_checkpoints"):
       config["train"] = {**config["train"], key: None}
     config.pop("eval")
+    if (config.get("proposer") or {}).get("endpoint"):
+      # Where and how a teacher is asked changes no answer that is there already.
+      endpoint = {**config["proposer"]["endpoint"], **dict.fromkeys(WAYS_TO_ASK)}
+      config["proposer"] = {**config["proposer"], "endpoint": endpoint}
   changed = sorted(
     name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)
   )
@@ -204,7 +282,8 @@ def save_result(
 ) -> None:
   """Writes the trained policy and the banks of the scopes played last."""
   write_policy(folder / "policy", policy.model, state.train.params, policy.tokenizer)
-  write_banks(folder / "banks", state.banks)
+  if hosts.is_first():
+    write_banks(folder / "banks", state.banks)
 
 
 def write_banks(folder: Path, banks: Mapping[str, SkillBank]) -> None:

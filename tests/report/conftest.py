@@ -170,6 +170,7 @@ def record(arm: str, scope: str, position: int, success: bool, family: str = "he
     "score": 1.5 * success,
     "num_turns": 5,
     "bank_size": 0,
+    "episode_return": float(success),
     "fault": "",
   }
 

@@ -1,0 +1,173 @@
+"""Several hosts as one program: who we are, what we exchange, who is still there.
+
+Every host runs the same program with the same config. Host-side logic (banks, rewards,
+packing) runs on each of them with equal inputs, so it needs no messages: what differs is
+gathered, whole, by `gather`. Environments and sampling are shared out by
+`rollout/share.py`, arrays are split by their shardings.
+
+A host that ends takes the others with it, within seconds and with a message that names
+it (`watch.py`); the run goes on from its last checkpoint when it is started again.
+
+Must not know about: configs, models, environments.
+"""
+
+import contextlib
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from skilljax import watch
+
+AUTO = "auto"
+# JAX's own time-outs come second: ours name the host and the reason.
+_HEARTBEAT_S = 60
+_watcher: watch.Watcher | None = None
+
+
+def connect(place: str, *, quiet_s: float = 20.0, hang_s: float = 600.0) -> None:
+  """Joins the other hosts. Call it before anything touches a device.
+
+  Args:
+    place: '' = there are no others; 'auto' = JAX finds them (TPU pods, GKE, Slurm);
+      'ADDRESS:PORT,COUNT,INDEX' = the coordinator, which is host 0, how many hosts there
+      are and which one this is.
+    quiet_s: a host without a sign of life for so long is gone.
+    hang_s: a host that makes no progress for so long, while it is not waiting for
+      others, hangs.
+  Raises:
+    ValueError: `place` cannot be read.
+    RuntimeError: the others cannot be reached.
+  """
+  global _watcher
+  if not place:
+    return
+  arguments = {} if place == AUTO else _read_place(place)
+  jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=_HEARTBEAT_S)
+  _watcher = watch.Watcher(index(), count(), quiet_s=quiet_s, hang_s=hang_s)
+  _watcher.start()
+
+
+def leave() -> None:
+  """This host has done its part; the others are not alarmed when it ends."""
+  if _watcher is not None:
+    gather(None)  # the slowest of them still needs the coordinator
+    _watcher.close()
+
+
+def _read_place(place: str) -> dict[str, Any]:
+  address, *numbers = place.split(",")
+  if ":" not in address or len(numbers) != 2 or not all(n.isdecimal() for n in numbers):
+    raise ValueError(
+      f"hosts={place!r} must be '', 'auto' or 'ADDRESS:PORT,COUNT,INDEX' (flag --hosts)"
+    )
+  num, own = map(int, numbers)
+  if not 0 <= own < num:
+    raise ValueError(f"hosts={place!r}: INDEX must be in [0, {num}) (flag --hosts)")
+  return {"coordinator_address": address, "num_processes": num, "process_id": own}
+
+
+def end(error: BaseException, *, message: str = "") -> None:
+  """Ends this host because of an error, if there are others; else does nothing.
+
+  A normal exit would wait for the others, who wait for us.
+
+  Args:
+    error: what happened.
+    message: printed in place of where it happened, for errors that are the user's.
+  """
+  if _watcher is None:
+    return
+  if message:
+    print(message, file=sys.stderr)
+  else:
+    traceback.print_exception(error)
+  if isinstance(error, jax.errors.JaxRuntimeError):
+    # Most likely another host is gone and an exchange with it broke: which one it is
+    # comes out a little later, and then the watcher ends this process.
+    _watcher.find_out()
+  _watcher.say_goodbye(f"{type(error).__name__}: {str(error)[:500]}")
+  sys.stderr.flush()
+  os._exit(1)
+
+
+def index() -> int:
+  """Which host this is; 0 is the first, which writes records."""
+  return jax.process_index()
+
+
+def count() -> int:
+  """How many hosts there are."""
+  return jax.process_count()
+
+
+def is_first() -> bool:
+  """Whether this host writes what is written once."""
+  return index() == 0
+
+
+def tick() -> None:
+  """Says that this host makes progress. Cheap; called from every long loop."""
+  if _watcher is not None:
+    _watcher.tick()
+
+
+@contextlib.contextmanager
+def waiting() -> Iterator[None]:
+  """Around what needs all hosts: who is in here hangs for another's sake."""
+  if _watcher is None:
+    yield
+    return
+  with _watcher.waiting():
+    yield
+
+
+def gather(value: Any) -> list[Any]:
+  """The values of all hosts, by index. All must call; any picklable value."""
+  if count() == 1:
+    return [value]
+  data = np.frombuffer(pickle.dumps(value), np.uint8)
+  with waiting():
+    sizes = multihost_utils.process_allgather(np.array([len(data)], np.int64))
+    padded = np.zeros(int(sizes.max()), np.uint8)
+    padded[: len(data)] = data
+    rows = multihost_utils.process_allgather(padded)
+  sizes = np.asarray(sizes).reshape(-1)
+  rows = np.asarray(rows).reshape(len(sizes), -1)
+  return [
+    pickle.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)
+  ]
+
+
+def from_first(make: Any) -> Any:
+  """What `make()` gives on host 0, on all hosts; the others may give None for it."""
+  return gather(make() if is_first() else None)[0]
+
+
+def check_same(what: str, values: Mapping[str, Any]) -> None:
+  """Raises a ValueError on every host, naming the first keys that differ from host 0's.
+
+  Args:
+    what: they are values of.
+    values: plain data by key.
+  """
+  everywhere = [{k: repr(v) for k, v in own.items()} for own in gather(dict(values))]
+  ours, told = everywhere[0], []
+  for number, theirs in enumerate(everywhere):
+    names = sorted(ours.keys() | theirs.keys())
+    pairs = [(k, theirs.get(k, "(absent)"), ours.get(k, "(absent)")) for k in names]
+    shown = [f"{k}={a} (host 0: {b})" for k, a, b in pairs if a != b]
+    if shown:
+      more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+      told.append(f"that of host {number} has {', '.join(shown[:3])}{more}")
+  if told:
+    raise ValueError(
+      f"{what} differs between hosts: {'; '.join(told)}. All hosts must run the same "
+      "command on the same commit"
+    )
