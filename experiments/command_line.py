@@ -12,10 +12,22 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from absl import app
+from absl import app, flags
 
-from skilljax import config
+from skilljax import checkpoint, config, hosts
 
+HOSTS = flags.DEFINE_string(
+  "hosts", "", "'auto', or 'ADDRESS:PORT,COUNT,INDEX', where several hosts are one run"
+)
+QUIET_S = flags.DEFINE_float(
+  "quiet_s", 20.0, "a host without a sign of life for so many seconds is gone"
+)
+HANG_S = flags.DEFINE_float(
+  "hang_s", 600.0, "a host without progress for so many seconds hangs"
+)
+
+# Errors that name what to change; where they were raised helps nobody.
+USER_ERRORS = (config.ConfigError, checkpoint.CheckpointError)
 _OVERRIDE = re.compile(r"--?config\.([\w.]+)(=|$)")
 
 
@@ -30,7 +42,8 @@ def run(main: Callable[[Sequence[str]], Any], *, default_config: str = "") -> No
       would be loaded, with all overrides, as soon as the flag is defined.
   """
   parser = functools.partial(parse, default_config=default_config)
-  app.run(functools.partial(_call, main), flags_parser=parser)
+  together = functools.partial(_with_hosts, main)
+  app.run(functools.partial(_call, together), flags_parser=parser)
 
 
 def parse(argv: Sequence[str], *, default_config: str = "") -> list[str]:
@@ -62,9 +75,32 @@ def _value_of(flag: str, argv: Sequence[str]) -> str:
   return value
 
 
+def _with_hosts(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
+  """Runs a command as one of several hosts, where the flags say so."""
+  try:
+    hosts.connect(HOSTS.value, quiet_s=QUIET_S.value, hang_s=HANG_S.value)
+  except ValueError as error:
+    raise config.ConfigError(str(error)) from error
+  try:
+    result = main(argv)
+  except USER_ERRORS as error:
+    hosts.end(error, message=_told(error))
+    raise
+  except BaseException as error:
+    hosts.end(error)
+    raise
+  hosts.leave()
+  return result
+
+
 def _call(function: Callable, *args: Any) -> Any:
-  """Calls; a config that cannot be used is the user's to mend, not a crash."""
+  """Calls; what cannot be used is the user's to mend, not a crash."""
   try:
     return function(*args)
-  except config.ConfigError as error:
-    sys.exit(f"config error: {error}")
+  except USER_ERRORS as error:
+    sys.exit(_told(error))
+
+
+def _told(error: Exception) -> str:
+  kind = "checkpoint" if isinstance(error, checkpoint.CheckpointError) else "config"
+  return f"{kind} error: {error}"

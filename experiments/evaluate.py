@@ -2,6 +2,11 @@
 
   python -m experiments.evaluate --config=configs/household.py \
       --policy=runs/rl/policy --workdir=runs/rl/eval
+
+Or, for the rows beside it, a player without a model:
+
+  python -m experiments.evaluate --config=configs/webshop_scratch.py \
+      --player=expert --workdir=runs/expert
 """
 
 from absl import flags, logging
@@ -9,10 +14,13 @@ from ml_collections import config_flags
 
 from experiments import command_line
 from skilljax import assembly
-from skilljax.runs import evaluation
+from skilljax.runs import evaluation, players
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "config file and variant")
 POLICY = flags.DEFINE_string("policy", None, "folder of the policy")
+PLAYER = flags.DEFINE_enum(
+  "player", None, players.PLAYERS, "who plays in place of a policy"
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the results")
 BANKS = flags.DEFINE_string("banks", None, "banks to start with, one file a scope")
 
@@ -22,12 +30,16 @@ def main(_):
   # Orbax and TFDS narrate every file at INFO.
   logging.set_verbosity(logging.WARNING)
   settings = assembly.read_settings(CONFIG.value)
-  summary = evaluation.run(
-    settings, POLICY.value, WORKDIR.value, banks_folder=BANKS.value
-  )
+  if PLAYER.value:
+    summary = players.run(settings, PLAYER.value, WORKDIR.value)
+  else:
+    summary = evaluation.run(
+      settings, POLICY.value, WORKDIR.value, banks_folder=BANKS.value
+    )
   print(summary["table"])
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["config", "policy", "workdir"])
+  flags.mark_flags_as_required(["config", "workdir"])
+  flags.mark_flags_as_mutual_exclusive(["policy", "player"], required=True)
   command_line.run(main)

@@ -1,4 +1,4 @@
-"""Cold start: demonstrations, tokenizer and supervised fine-tuning.
+"""Cold start: demonstrations and supervised fine-tuning, of a new model or a checkpoint.
 
 python -m experiments.sft --config=configs/household.py --workdir=runs/cold
 """
@@ -11,6 +11,9 @@ from skilljax import assembly
 from skilljax.runs import cold_start
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "config file and variant")
+POLICY = flags.DEFINE_string(
+  "policy", None, "folder of a checkpoint to fine-tune; none: section model, at random"
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run")
 
 
@@ -18,7 +21,9 @@ def main(_):
   """Reads the flags and runs."""
   # Orbax and TFDS narrate every file at INFO.
   logging.set_verbosity(logging.WARNING)
-  policy = cold_start.run(assembly.read_settings(CONFIG.value), WORKDIR.value)
+  policy = cold_start.run(
+    assembly.read_settings(CONFIG.value), WORKDIR.value, POLICY.value
+  )
   print(f"policy: {policy}")
 
 

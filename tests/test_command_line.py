@@ -7,6 +7,10 @@ import sys
 
 import pytest
 
+from experiments import command_line
+from skilljax.checkpoint import CheckpointError
+from skilljax.config import ConfigError
+
 ROOT = pathlib.Path(__file__).parents[1]
 HOUSEHOLD = "--config=configs/household.py:debug"
 
@@ -48,3 +52,18 @@ def test_an_unknown_key_costs_no_traceback(tmp_path):
   assert done.returncode == 1
   assert len(done.stderr.strip().splitlines()) == 1, done.stderr
   assert "rl.weight: configs/household.py:updates=28 has no such key" in done.stderr
+
+
+@pytest.mark.parametrize(
+  ("error", "said"),
+  [
+    (ConfigError("bad key"), "^config error: bad key$"),
+    (CheckpointError("step 3 is damaged"), "^checkpoint error: step 3 is damaged$"),
+  ],
+)
+def test_an_error_of_the_users_costs_no_traceback(error, said):
+  def fail():
+    raise error
+
+  with pytest.raises(SystemExit, match=said):
+    command_line._call(fail)

@@ -2,15 +2,21 @@
 
     python -m experiments.bench.envs --env=household --steps=50000
     python -m experiments.bench.envs --env=alfworld --data_dir=../shared/data/alfworld
+    python -m experiments.bench.envs --env=webshop --games=50 --steps=20000
+    python -m experiments.bench.envs --env=bfcl --games=200 --steps=20000
+    python -m experiments.bench.envs --env=scienceworld --steps=1000 --heap_mb=256
 
-One process, one core. What is played are recordings of each environment's scripted
-player, so that the commands are those of a policy and the player costs nothing.
+One process, one core. Worlds in Java have a process beside it: its CPU time counts, and
+its resident size is told apart. Rates are per CPU second, since other programs may share
+the machine; wall time stands beside them. What is played are recordings of each
+environment's scripted player: the commands of a policy, from a player that costs nothing.
 
 Must not know about: policies, worker pools.
 """
 
 import json
 import os
+import pathlib
 import random
 import re
 import time
@@ -23,24 +29,44 @@ from skilljax.types import Task
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("env", "alfworld", base.env_names(), "Which environment.")
-flags.DEFINE_string("data_dir", "", "Folder of the games (alfworld).")
-flags.DEFINE_string("cache_dir", "", "Folder for derived files (alfworld).")
+flags.DEFINE_string("data_dir", "", "Folder of the data (alfworld, webshop).")
+flags.DEFINE_string("cache_dir", "", "Folder for derived files (alfworld, webshop).")
+flags.DEFINE_integer("heap_mb", 256, "Java memory (scienceworld, textworld_express).")
+flags.DEFINE_integer("worlds", 1, "Environment objects that are open.", lower_bound=1)
 flags.DEFINE_integer("games", 10, "Different tasks.", lower_bound=1)
 flags.DEFINE_integer("steps", 3000, "Steps of the rate measurement.", lower_bound=1)
 flags.DEFINE_integer("episodes", 300, "Episodes of the memory measurement.")
 
-_ACTION = re.compile("<action>(.*)</action>")
+_ACTION = re.compile("<action>(.*)</action>", re.DOTALL)
 
 
-def _rss_mib() -> float:
-  with open("/proc/self/statm") as file:
-    return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+def _children() -> list[int]:
+  """Java, where a world has it."""
+  return [
+    int(pid)
+    for path in pathlib.Path("/proc/self/task").glob("*/children")
+    for pid in path.read_text().split()
+  ]
+
+
+def _rss_mib(pid: int | str = "self") -> float:
+  pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
+  return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _cpu_now() -> float:
+  """CPU seconds of this process and of its children that run."""
+  total = time.process_time()
+  for pid in _children():
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+  return total
 
 
 def _cpu_s(function) -> float:
-  begin = time.process_time()
+  begin = _cpu_now()
   function()
-  return time.process_time() - begin
+  return _cpu_now() - begin
 
 
 def record(env: base.Env, agent: base.TextAgent, task: Task) -> list[str]:
@@ -64,18 +90,19 @@ def measure_rate(
   env: base.Env, plays: Sequence[tuple[Task, list[str]]], num_steps: int
 ) -> dict[str, float]:
   """Steps a CPU second on tasks already seen, with and without the time of resets."""
-  done, all_s, resets_s = 0, 0.0, 0.0
+  done, all_s, resets_s, begin_wall = 0, 0.0, 0.0, time.perf_counter()
   while done < num_steps:
     for task, commands in plays:
       env.reset(task)
       resets_s += _cpu_s(lambda task=task: env.reset(task))
-      begin = time.process_time()
+      begin = _cpu_now()
       done += _replay(env, task, commands)
-      all_s += time.process_time() - begin
+      all_s += _cpu_now() - begin
   return {
     "steps": done,
     "steps_per_s": done / (all_s - resets_s),
     "steps_per_s_with_resets": done / all_s,
+    "steps_per_wall_s_with_resets": done / (time.perf_counter() - begin_wall),
   }
 
 
@@ -96,10 +123,16 @@ def measure_memory(
   env: base.Env, plays: Sequence[tuple[Task, list[str]]], episodes: int
 ) -> dict[str, float]:
   """Resident size after `episodes` over tasks already seen, and its growth, MiB."""
-  before = _rss_mib()
+  before, java_before = _rss_mib(), [_rss_mib(pid) for pid in _children()]
   for number in range(episodes):
     _replay(env, *plays[number % len(plays)])
-  return {"rss_mib": _rss_mib(), "rss_growth_mib": _rss_mib() - before}
+  java = [_rss_mib(pid) for pid in _children()]
+  return {
+    "rss_mib": _rss_mib(),
+    "rss_growth_mib": _rss_mib() - before,
+    "java_rss_mib": sum(java),
+    "java_rss_growth_mib": sum(java) - sum(java_before),
+  }
 
 
 def main(argv: Sequence[str]):
@@ -107,18 +140,32 @@ def main(argv: Sequence[str]):
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {argv[1:]}")
   values = {}
-  if FLAGS.env == "alfworld":
+  if FLAGS.env in ("alfworld", "webshop"):
     values = {"data_dir": FLAGS.data_dir, "cache_dir": FLAGS.cache_dir}
+  if FLAGS.env in ("scienceworld", "textworld_express"):
+    values = {"heap_mb": FLAGS.heap_mb}
   settings = base.make_settings(FLAGS.env, values)
   all_tasks = base.make_source(FLAGS.env, settings).tasks("train")
   tasks = random.Random(0).sample(list(all_tasks), FLAGS.games)
-  env = base.make_env(FLAGS.env, settings)
+  # This may make derived files: a worker finds them there.
+  base.make_env(FLAGS.env, settings).close()
+  begin, begin_wall = _cpu_now(), time.perf_counter()
+  envs = [base.make_env(FLAGS.env, settings) for _ in range(FLAGS.worlds)]
+  started = {
+    "start_s": (_cpu_now() - begin) / FLAGS.worlds,
+    "start_wall_s": (time.perf_counter() - begin_wall) / FLAGS.worlds,
+  }
+  print(json.dumps(started), flush=True)
+  for env in envs[1:]:
+    env.reset(tasks[0])
+  env = envs[0]
   print(json.dumps(measure_resets(env, tasks)), flush=True)
   teacher = base.make_teacher(FLAGS.env, settings)
   plays = [(task, record(env, teacher.agent(task, 0), task)) for task in tasks]
   print(json.dumps(measure_rate(env, plays, FLAGS.steps)), flush=True)
   print(json.dumps(measure_memory(env, plays, FLAGS.episodes)), flush=True)
-  env.close()
+  for env in envs:
+    env.close()
 
 
 if __name__ == "__main__":

@@ -72,7 +72,11 @@ class EvalSettings:
 
 @dataclasses.dataclass(frozen=True)
 class EpisodeRecord:
-  """One evaluated episode: enough for every table and interval."""
+  """One evaluated episode: enough for every table and interval.
+
+  `episode_return` sums the environment's rewards: the graded score where a benchmark has
+  one (WebShop, ScienceWorld).
+  """
 
   arm: str
   pass_index: int
@@ -84,6 +88,7 @@ class EpisodeRecord:
   score: float
   num_turns: int
   bank_size: int  # skills shown in the prompt
+  episode_return: float
   fault: str
 
 
@@ -205,5 +210,6 @@ def _records(arm: str, pass_index: int, plan: Plan, rollout: Rollout):
       score=trajectory.score,
       num_turns=trajectory.num_act_turns,
       bank_size=len(trajectory.shown_skills),
+      episode_return=trajectory.episode_return,
       fault=trajectory.fault,
     )

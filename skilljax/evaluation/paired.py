@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from skilljax.evaluation.exact import EpisodeRecord
+from skilljax.evaluation.exact import ARMS, EpisodeRecord
+
+Measure = Callable[[EpisodeRecord], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +74,26 @@ def cluster_of(records: Sequence[EpisodeRecord]) -> Callable[[EpisodeRecord], st
   return lambda record: record.task
 
 
-def success(records: Iterable[EpisodeRecord]) -> Estimate:
-  """Success rate of some records; faulty episodes count as failures."""
+def succeeded(record: EpisodeRecord) -> float:
+  """1 for a success, else 0; a faulty episode is a failure."""
+  return float(record.success and not record.fault)
+
+
+def returned(record: EpisodeRecord) -> float:
+  """The graded score of an episode; 0 for a faulty one."""
+  return 0.0 if record.fault else record.episode_return
+
+
+def is_graded(records: Iterable[EpisodeRecord]) -> bool:
+  """True where the score says more than success: some failure earned a part of it."""
+  return any(not record.success and returned(record) != 0.0 for record in records)
+
+
+def mean(records: Iterable[EpisodeRecord], measure: Measure = succeeded) -> Estimate:
+  """Mean of a measure over some records, with its interval."""
   rows = list(records)
   cluster = cluster_of(rows)
-  return bootstrap_mean([float(r.success) for r in rows], [cluster(r) for r in rows])
+  return bootstrap_mean([measure(r) for r in rows], [cluster(r) for r in rows])
 
 
 def by_arm(records: Iterable[EpisodeRecord]) -> Mapping[str, list[EpisodeRecord]]:
@@ -88,9 +105,14 @@ def by_arm(records: Iterable[EpisodeRecord]) -> Mapping[str, list[EpisodeRecord]
 
 
 def difference(
-  records: Sequence[EpisodeRecord], arm: str, baseline: str, *, level: float = 0.95
+  records: Sequence[EpisodeRecord],
+  arm: str,
+  baseline: str,
+  *,
+  measure: Measure = succeeded,
+  level: float = 0.95,
 ) -> Estimate:
-  """Paired difference of success between two arms: same pass, same task.
+  """Paired difference between two arms: same pass, same task.
 
   Raises:
     ValueError: the arms did not play the same tasks.
@@ -103,7 +125,7 @@ def difference(
   cluster = cluster_of(records)
   keys = sorted(left)
   return bootstrap_mean(
-    [float(left[k].success) - float(right[k].success) for k in keys],
+    [measure(left[k]) - measure(right[k]) for k in keys],
     [cluster(left[k]) for k in keys],
     level=level,
   )
@@ -112,7 +134,9 @@ def difference(
 def metrics(
   records: Sequence[EpisodeRecord], *, name: str, num_tasks: int
 ) -> dict[str, float]:
-  """Metric rows `eval/<name>/bank_<arm>/…`, the coverage in the name.
+  """Metric rows, the coverage in the name.
+
+  They are `eval/<name>/bank_<arm>/…`, of reference players `eval/<name>/<player>/…`.
 
   Args:
     records: of one evaluation.
@@ -127,22 +151,25 @@ def metrics(
       if not record.fault:
         passes[record.pass_index].add(record.task)
     covered = min(len(tasks) for tasks in passes.values())
-    prefix = f"eval/{name}/bank_{arm.removesuffix('_bank')}"
-    rows[f"{prefix}/success_{covered}of{num_tasks}"] = success(group).mean
+    label = f"bank_{arm.removesuffix('_bank')}" if arm in ARMS else arm
+    prefix = f"eval/{name}/{label}"
+    rows[f"{prefix}/success_{covered}of{num_tasks}"] = mean(group).mean
+    rows[f"{prefix}/return_{covered}of{num_tasks}"] = mean(group, returned).mean
     rows[f"{prefix}/turns"] = float(np.mean([r.num_turns for r in group]))
   return rows
 
 
 def table(records: Sequence[EpisodeRecord]) -> str:
-  """A plain-text table: arms × (all, each family with its count)."""
+  """A plain-text table: arms × (all, the graded score if any, families with counts)."""
   families = sorted({r.family for r in records})
-  groups = by_arm(records)
-  lines = [f"{'arm':<10} {'all':>24}" + "".join(f" {f:>16}" for f in families)]
-  for arm, group in groups.items():
-    cells = []
+  columns = {"all": succeeded, **({"return": returned} if is_graded(records) else {})}
+  head = [*(f" {name:>23}" for name in columns), *(f" {f:>16}" for f in families)]
+  lines = [f"{'arm':<12} " + "".join(head)]
+  for arm, group in by_arm(records).items():
+    cells = [f" {mean(group, measure)!s:>23}" for measure in columns.values()]
     for family in families:
       part = [r for r in group if r.family == family]
       rate = np.mean([r.success for r in part]) if part else float("nan")
       cells.append(f" {f'{rate:.1%} of {len(part)}':>16}")
-    lines.append(f"{arm:<10} {success(group)!s:>24}" + "".join(cells))
+    lines.append(f"{arm:<12} " + "".join(cells))
   return "\n".join(lines)

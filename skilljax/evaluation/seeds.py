@@ -13,26 +13,42 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from skilljax.evaluation.exact import EpisodeRecord
-from skilljax.evaluation.paired import Estimate, by_arm, cluster_of, interval
+from skilljax.evaluation.paired import (
+  Estimate,
+  Measure,
+  by_arm,
+  cluster_of,
+  interval,
+  is_graded,
+  returned,
+  succeeded,
+)
 
 Run = Sequence[EpisodeRecord]  # one evaluation: the records of one seed
 # One seed's values by (pass, task), with the cluster of each.
 Values = Mapping[tuple[int, str], tuple[float, str]]
 
 
-def success(runs: Sequence[Run], arm: str) -> Estimate:
-  """Success of one arm, pooled over seeds."""
-  return crossed_mean([_of_arm(run, arm) for run in runs])
+def mean(runs: Sequence[Run], arm: str, measure: Measure = succeeded) -> Estimate:
+  """A measure of one arm, pooled over seeds."""
+  return crossed_mean([_of_arm(run, arm, measure) for run in runs])
 
 
-def gain(runs: Sequence[Run], arm: str, baseline: str) -> Estimate:
+def gain(
+  runs: Sequence[Run], arm: str, baseline: str, measure: Measure = succeeded
+) -> Estimate:
   """Difference between two arms of the same policies, paired by (seed, pass, task)."""
-  pairs = [(_of_arm(run, arm), _of_arm(run, baseline)) for run in runs]
+  pairs = [(_of_arm(run, arm, measure), _of_arm(run, baseline, measure)) for run in runs]
   return crossed_mean([_minus(left, right) for left, right in pairs])
 
 
 def contrast(
-  runs: Sequence[Run], others: Sequence[Run], arm: str, *, other_arm: str = ""
+  runs: Sequence[Run],
+  others: Sequence[Run],
+  arm: str,
+  *,
+  other_arm: str = "",
+  measure: Measure = succeeded,
 ) -> Estimate:
   """Difference between two recipes: seed n of one against seed n of the other.
 
@@ -40,13 +56,14 @@ def contrast(
     runs, others: of the two recipes.
     arm: of `runs`.
     other_arm: of `others`; '' takes the same.
+    measure: of an episode.
   Raises:
     ValueError: another number of seeds, or other tasks.
   """
   if len(runs) != len(others):
     raise ValueError(f"cannot pair {len(runs)} seeds with {len(others)}")
   pairs = [
-    (_of_arm(run, arm), _of_arm(other, other_arm or arm))
+    (_of_arm(run, arm, measure), _of_arm(other, other_arm or arm, measure))
     for run, other in zip(runs, others, strict=True)
   ]
   return crossed_mean([_minus(left, right) for left, right in pairs])
@@ -153,27 +170,39 @@ def _resampled_difference(run: Groups, num: int, rng: np.random.Generator) -> np
 
 
 def table(recipes: Mapping[str, Sequence[Run]]) -> str:
-  """Plain text: arms and gains over no bank of each recipe; then it against the first."""
+  """Plain text: arms and gains over no bank of each recipe; then it against the first.
+
+  A benchmark with a graded score gets a second part, about that.
+  """
+  lines = _lines(recipes, succeeded)
+  if any(is_graded(run) for runs in recipes.values() for run in runs):
+    lines += ["", "graded score", *_lines(recipes, returned)]
+  return "\n".join(lines)
+
+
+def _lines(recipes: Mapping[str, Sequence[Run]], measure: Measure) -> list[str]:
   first, *others = recipes
   lines = []
   for label, runs in recipes.items():
     arms = list(by_arm(runs[0]))
     lines.append(f"{label} ({len(runs)} seed{'s' * (len(runs) > 1)})")
     for arm in arms:
-      alone = [f"{success([run], arm).mean:.1%}" for run in runs]
-      lines.append(f"  {arm:<28}{success(runs, arm)}   each {', '.join(alone)}")
+      alone = [f"{mean([run], arm, measure).mean:.1%}" for run in runs]
+      lines.append(f"  {arm:<28}{mean(runs, arm, measure)}   each {', '.join(alone)}")
     lines += [
-      f"  {f'{arm} - no_bank':<28}{gain(runs, arm, 'no_bank')}"
+      f"  {f'{arm} - no_bank':<28}{gain(runs, arm, 'no_bank', measure)}"
       for arm in arms
       if arm != "no_bank" and "no_bank" in arms
     ]
   for label in others:
     lines.append(f"{label} - {first}")
-    lines += _contrasts(recipes[label], recipes[first], first)
-  return "\n".join(lines)
+    lines += _contrasts(recipes[label], recipes[first], first, measure)
+  return lines
 
 
-def _contrasts(runs: Sequence[Run], base: Sequence[Run], name: str) -> list[str]:
+def _contrasts(
+  runs: Sequence[Run], base: Sequence[Run], name: str, measure: Measure
+) -> list[str]:
   """Each arm against the same of the baseline recipe, then against its no bank."""
   if len(runs) != len(base):
     return [f"  not compared: {len(runs)} seeds cannot be paired with {len(base)}"]
@@ -182,17 +211,17 @@ def _contrasts(runs: Sequence[Run], base: Sequence[Run], name: str) -> list[str]
   if "no_bank" in others:
     pairs += [(f"{a} - no_bank of {name}", a, "no_bank") for a in arms if a != "no_bank"]
   return [
-    f"  {title:<28}{contrast(runs, base, arm, other_arm=other)}"
+    f"  {title:<28}{contrast(runs, base, arm, other_arm=other, measure=measure)}"
     for title, arm, other in pairs
   ]
 
 
-def _of_arm(run: Run, arm: str) -> Values:
+def _of_arm(run: Run, arm: str, measure: Measure) -> Values:
   cluster = cluster_of(run)
   rows = by_arm(run).get(arm, [])
   if not rows:
     raise ValueError(f"arm {arm!r} was not played; there are {sorted(by_arm(run))}")
-  return {(r.pass_index, r.task): (float(r.success), cluster(r)) for r in rows}
+  return {(r.pass_index, r.task): (measure(r), cluster(r)) for r in rows}
 
 
 def _minus(left: Values, right: Values) -> Values:

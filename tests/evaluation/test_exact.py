@@ -7,8 +7,9 @@ import pytest
 
 from skilljax.envs.household import HouseholdEnv
 from skilljax.evaluation.exact import ARMS, EvalSettings, evaluate, reorder
-from skilljax.evaluation.paired import by_arm, difference, success
+from skilljax.evaluation.paired import by_arm, difference, mean
 from skilljax.rollout.plan import Purpose
+from skilljax.runs.evaluation import summarise
 from skilljax.skills.bank import SkillBank, from_skills
 from tests.rollout.worlds import SETTINGS, SOURCE, TEACHER, make_runner
 
@@ -43,7 +44,7 @@ def test_a_bank_that_evolves_beats_none_by_far(evaluation):
   assert (gain.count, gain.clusters) == (60, 6)
   # A bank written on other tasks of the estate helps from the first task on.
   assert difference(evaluation.records, "frozen", "no_bank").mean > 0.15
-  rates = {arm: success(rows).mean for arm, rows in by_arm(evaluation.records).items()}
+  rates = {arm: mean(rows).mean for arm, rows in by_arm(evaluation.records).items()}
   assert rates["no_bank"] < 0.6
 
 
@@ -199,6 +200,10 @@ def test_a_fault_is_a_record_too():
     (arm, broken) for arm in ARMS
   ]
   assert not any(r.success for r in result.records if r.fault)
+  summary = summarise(result, name="household_test", tasks=FEW, policy="here")
+  assert summary["faults"] == 3
+  assert summary["not_covered"] == {broken: "RuntimeError: gone"}
+  assert "eval/household_test/bank_no/success_11of12" in summary["metrics"]
 
 
 @pytest.mark.parametrize(

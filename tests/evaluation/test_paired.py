@@ -9,13 +9,25 @@ from skilljax.evaluation.paired import (
   bootstrap_mean,
   by_arm,
   difference,
+  is_graded,
+  mean,
   metrics,
-  success,
+  returned,
   table,
 )
 
 
-def record(task, won, *, arm="no_bank", scope="a", pass_index=0, family="heat", fault=""):
+def record(
+  task,
+  won,
+  *,
+  arm="no_bank",
+  scope="a",
+  pass_index=0,
+  family="heat",
+  graded=None,
+  fault="",
+):
   return EpisodeRecord(
     arm=arm,
     pass_index=pass_index,
@@ -27,6 +39,7 @@ def record(task, won, *, arm="no_bank", scope="a", pass_index=0, family="heat", 
     score=1.5 * won,
     num_turns=4 + 2 * won,
     bank_size=0,
+    episode_return=float(won) if graded is None else graded,
     fault=fault,
   )
 
@@ -78,9 +91,9 @@ def test_nothing_gives_nan():
 
 def test_scopes_are_the_clusters_where_there_are_several():
   rows = [record(f"t{i}", i % 2) for i in range(6)]
-  assert success(rows).clusters == 6
+  assert mean(rows).clusters == 6
   rows += [record(f"u{i}", 1, scope="b") for i in range(3)]
-  estimate = success(rows)
+  estimate = mean(rows)
   assert (estimate.clusters, estimate.count) == (2, 9)
   assert estimate.mean == pytest.approx(6 / 9)
   assert str(estimate) == " 66.7% [50.0%, 100.0%]"
@@ -88,12 +101,12 @@ def test_scopes_are_the_clusters_where_there_are_several():
 
 def test_passes_of_a_task_are_one_cluster():
   rows = [record("t", i, pass_index=i) for i in range(2)]
-  assert success(rows) == Estimate(0.5, 0.5, 0.5, 2, 1)
+  assert mean(rows) == Estimate(0.5, 0.5, 0.5, 2, 1)
 
 
 def test_a_fault_counts_as_a_failure():
   rows = [record("t", 1), record("u", 0, fault="gone")]
-  assert success(rows).mean == 0.5
+  assert mean(rows).mean == 0.5
 
 
 def two_arms(wins, others, scopes="aabb"):
@@ -143,8 +156,10 @@ def test_metric_names_carry_the_coverage():
   ]
   assert metrics(rows, name="fake_test", num_tasks=4) == {
     "eval/fake_test/bank_evolving/success_4of4": 0.75,
+    "eval/fake_test/bank_evolving/return_4of4": 0.75,
     "eval/fake_test/bank_evolving/turns": 5.5,
     "eval/fake_test/bank_no/success_3of4": 0.25,
+    "eval/fake_test/bank_no/return_3of4": 0.25,
     "eval/fake_test/bank_no/turns": 4.5,
   }
   # Fewer tasks than the split holds.
@@ -173,3 +188,22 @@ def test_the_table_names_arms_families_and_counts():
   assert frozen.endswith(f"{'100.0% of 1':>16} {'50.0% of 2':>16}")
   assert none.endswith(f"{'nan% of 0':>16} {'0.0% of 1':>16}")
   assert len({len(line) for line in (head, frozen, none)}) == 1
+
+
+def test_a_graded_score_stands_beside_success():
+  rows = [
+    record("t0", 0, graded=0.5),
+    record("t1", 1),
+    record("t2", 0, graded=0.75, fault="gone"),  # what a fault earned does not count
+    record("t3", 0),
+  ]
+  assert is_graded(rows) and not is_graded([record("t1", 1), record("t3", 0)])
+  assert mean(rows, returned).mean == pytest.approx(1.5 / 4)
+  assert mean(rows).mean == pytest.approx(1 / 4)
+  head, line = table(rows).splitlines()
+  assert "return" in head and "37.5%" in line and "25.0%" in line
+  assert "return" not in table([record("t1", 1)])
+  better = [record(f"t{i}", 0, arm="evolving", graded=1.0) for i in range(4)]
+  assert difference(
+    rows + better, "evolving", "no_bank", measure=returned
+  ).mean == pytest.approx(1 - 1.5 / 4)

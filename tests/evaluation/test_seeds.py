@@ -20,14 +20,14 @@ TWO = run({"a": [0, 0], "b": [0, 0]}, {"a": [1, 0], "b": [1, 1]})
 
 
 def test_means_and_gains_by_hand():
-  assert seeds.success([ONE, TWO], "no_bank").mean == pytest.approx(1 / 8)
-  assert seeds.success([ONE, TWO], "evolving").mean == pytest.approx(6 / 8)
+  assert seeds.mean([ONE, TWO], "no_bank").mean == pytest.approx(1 / 8)
+  assert seeds.mean([ONE, TWO], "evolving").mean == pytest.approx(6 / 8)
   assert seeds.gain([ONE, TWO], "evolving", "no_bank").mean == pytest.approx(5 / 8)
   assert seeds.contrast([ONE], [TWO], "no_bank").mean == pytest.approx(1 / 4)
   assert seeds.contrast([TWO, ONE], [ONE, TWO], "evolving").mean == 0.0
   crossed = seeds.contrast([ONE], [TWO], "evolving", other_arm="no_bank")
   assert crossed.mean == pytest.approx(3 / 4)
-  estimate = seeds.success([ONE, TWO], "evolving")
+  estimate = seeds.mean([ONE, TWO], "evolving")
   assert (estimate.count, estimate.clusters) == (8, 2)
 
 
@@ -103,7 +103,7 @@ def test_what_cannot_be_paired_raises():
   with pytest.raises(ValueError, match="pair 1 seeds with 2"):
     seeds.contrast([ONE], [ONE, TWO], "evolving")
   with pytest.raises(ValueError, match=r"'frozen' was not played.*evolving"):
-    seeds.success([ONE], "frozen")
+    seeds.mean([ONE], "frozen")
   with pytest.raises(ValueError, match="no values"):
     seeds.crossed_mean([{}])
 
@@ -126,3 +126,11 @@ def test_the_table_names_recipes_arms_and_differences():
   ]
   assert lines[at + 3].split()[:6] == ["evolving", "-", "no_bank", "of", "cold", "75.0%"]
   assert len(lines) == at + 4
+
+
+def test_a_graded_benchmark_gets_a_second_part():
+  graded = [record("a/0", 0, graded=0.5), record("a/1", 1)]
+  text = seeds.table({"cold": [graded], "trained": [graded]})
+  success, score = text.split("graded score")
+  assert "50.0%" in success and "75.0%" in score
+  assert "graded" not in seeds.table({"cold": [ONE]})

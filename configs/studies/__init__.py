@@ -1,0 +1,1 @@
+"""Studies: which recipes and seeds stand behind a table of the leaderboard."""

@@ -1,0 +1,106 @@
+"""Reference players: every task once a pass, the files of an evaluation, refusals."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from skilljax import config
+from skilljax.envs import base as envs
+from skilljax.envs.household import HouseholdEnv, HouseholdTeacher
+from skilljax.evaluation.exact import EpisodeRecord
+from skilljax.runs import players
+from skilljax.types import Observation
+from tests.test_runs import HOUSEHOLD, settings_of
+
+OVERRIDES = {"eval.num_scopes": 2, "eval.tasks_per_scope": 8, "eval.passes": 2}
+
+
+def play(repo_root, folder, player, **overrides):
+  settings = settings_of(HOUSEHOLD, repo_root, {**OVERRIDES, **overrides})
+  return players.run(settings, player, folder)
+
+
+def records(folder: pathlib.Path) -> list[EpisodeRecord]:
+  return [
+    EpisodeRecord(**row) for row in json.loads((folder / "records.json").read_text())
+  ]
+
+
+def test_whoever_knows_the_rules_wins_and_whoever_does_not_loses(repo_root, tmp_path):
+  rates = {
+    player: play(repo_root, tmp_path / player, player)["arms"][player]["success"]["mean"]
+    for player in players.PLAYERS
+  }
+  assert rates["expert"] == 1.0
+  assert rates["random"] < 0.2 < rates["demonstrator"] < 0.9
+
+
+def test_every_task_is_played_once_a_pass_and_written_as_an_evaluation(
+  repo_root, tmp_path
+):
+  summary = play(repo_root, tmp_path, "demonstrator")
+  rows = records(tmp_path)
+  assert len({(row.pass_index, row.task) for row in rows}) == len(rows) == 32
+  assert summary["interactions"] == 32 and summary["num_tasks"] == 16
+  assert json.loads((tmp_path / "summary.json").read_text())["table"] == summary["table"]
+  assert "eval/household_test/demonstrator/success_16of16" in summary["metrics"]
+  assert all(1.0 <= r.score < 2.0 if r.success else r.score == 0.0 for r in rows)
+  again = play(repo_root, tmp_path / "again", "demonstrator")
+  assert again["metrics"] == summary["metrics"]  # a function of the config alone
+
+
+def test_passes_draw_anew(repo_root, tmp_path):
+  play(repo_root, tmp_path, "demonstrator")
+  turns = {
+    number: [row.num_turns for row in records(tmp_path) if row.pass_index == number]
+    for number in (0, 1)
+  }
+  assert turns[0] != turns[1]
+
+
+def test_a_random_player_fills_blanks_with_the_goal():
+  player = players.RandomPlayer(0)
+  seen = Observation("", admissible=("search[<your query>]",), goal="find me tea")
+  assert player.command(seen) == "search[find me tea]"
+  later = Observation("", admissible=("click[a]", "click[b]"))
+  assert {player.command(later) for _ in range(50)} == {"click[a]", "click[b]"}
+  with pytest.raises(config.ConfigError, match="this environment offers none"):
+    player.command(Observation("nothing here"))
+
+
+def test_unknown_players_and_absent_ones_are_refused(repo_root, tmp_path, monkeypatch):
+  with pytest.raises(config.ConfigError, match=r"player='best' must be one of random, "):
+    play(repo_root, tmp_path, "best")
+
+  def absent(self, task):
+    raise ValueError("environment 'household' has no expert")
+
+  monkeypatch.setattr(HouseholdTeacher, "expert", absent)
+  with pytest.raises(config.ConfigError, match=r"player='expert': .* has no expert"):
+    play(repo_root, tmp_path, "expert")
+
+
+def test_a_task_that_cannot_be_played_is_a_record(repo_root, tmp_path, monkeypatch):
+  def broken(self, task):
+    raise envs.UnplayableTask("game.tw is damaged; copy it again")
+
+  monkeypatch.setattr(HouseholdEnv, "reset", broken)
+  summary = play(repo_root, tmp_path, "random")
+  assert summary["faults"] == 32 and len(summary["not_covered"]) == 16
+  assert "eval/household_test/random/success_0of16" in summary["metrics"]
+
+
+@pytest.mark.parametrize("given", [(), ("--policy=p", "--player=expert")])
+def test_the_command_takes_a_policy_or_a_player(repo_root, tmp_path, given):
+  command = ["-m", "experiments.evaluate", f"--config={HOUSEHOLD}", *given]
+  done = subprocess.run(
+    [sys.executable, *command, f"--workdir={tmp_path}"],
+    cwd=repo_root,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode and "Exactly one of (policy, player)" in done.stderr
