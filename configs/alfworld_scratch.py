@@ -10,7 +10,8 @@
 Two CPU cores, about an hour: 13 minutes for the cold start, 40 for 30 updates, 4 for a
 split in three arms. After RL 61 % seen, 70 % unseen: experiments/LEADERBOARD.md. The
 policy sees no list of admissible commands.
-Variants: `:debug`, `:grpo` (no skills), `:split=valid_seen`, `:seed=1`, `:updates=30`.
+Variants: `:debug`, `:grpo` (no skills), `:gigpo` (no skills, see `recipes/gigpo`),
+`:split=valid_seen`, `:seed=1`, `:updates=30`.
 """
 
 import ml_collections
@@ -21,8 +22,9 @@ from skilljax.config import parse_arg
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The resolved, locked config of one variant."""
   variant = parse_arg(
-    arg, debug=False, grpo=False, seed=0, updates=30, split="valid_seen"
+    arg, debug=False, grpo=False, gigpo=False, seed=0, updates=30, split="valid_seen"
   )
+  skills = not (variant.grpo or variant.gigpo)
   c = ml_collections.ConfigDict()
   c.seed = variant.seed
 
@@ -89,6 +91,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.engine = ml_collections.ConfigDict()
   c.engine.num_slots = 48
   c.engine.num_lanes = 2  # one a core
+  c.engine.decode_rows = (2, 4, 8)
   c.engine.max_len = 1280  # tokens of an episode with its review
   c.engine.attend_buckets = (512, 896)
 
@@ -96,13 +99,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.train.num_updates = variant.updates
   c.train.group_size = 8  # G
   c.train.minibatches = 2
-  c.train.review = not variant.grpo
-  c.train.skills = not variant.grpo
+  c.train.review = skills
+  c.train.skills = skills
   c.train.checkpoint_every = 5
   c.feed = ml_collections.ConfigDict()
   c.feed.tasks_per_update = 8  # N
   c.feed.seed = variant.seed
-  if not variant.grpo:
+  if skills:
     c.probes = ml_collections.ConfigDict()
     c.probes.num_probes = 4  # K
     c.probes.alpha = 0.3
@@ -114,8 +117,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.gate.audits_per_update = 1
 
   c.rl = ml_collections.ConfigDict()
-  c.rl.advantage = "grpo" if variant.grpo else "dual"
-  c.rl.edit_weight = None if variant.grpo else 0.2
+  c.rl.advantage = "dual" if skills else "grpo"
+  c.rl.edit_weight = 0.2 if skills else None
+  if variant.gigpo:
+    c.rl.gigpo = ml_collections.ConfigDict()
+    c.rl.gigpo.omega = 1.0
+    c.rl.gigpo.gamma = 0.95
+    c.rl.gigpo.use_std = True
   c.loss = ml_collections.ConfigDict()
   c.loss.clip_eps_high = 0.28
   c.loss.kl_coef = 0.01
@@ -128,13 +136,31 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.learner.row_len = 1280
 
   c.eval = ml_collections.ConfigDict()
-  c.eval.arms = ("no_bank",) if variant.grpo else ("no_bank", "frozen", "evolving")
+  c.eval.arms = ("no_bank", "frozen", "evolving") if skills else ("no_bank",)
   c.eval.split = variant.split
+  c.eval.passes = 1  # studies take 3
   c.eval.temperature = 0.4
   c.eval.width = 16  # games between two commits of the evolving arm
   if variant.debug:
     _shrink(c)
   return c.lock()
+
+
+def without_drills(c: ml_collections.ConfigDict, max_len: int):
+  """Changes an unlocked config to a teacher without exercises, and a context length.
+
+  Args:
+    c: a variant of this file's config; the caller sets `env` and `pool`.
+    max_len: tokens of an episode with its review.
+  """
+  c.cold_start.drills, c.cold_start.drill_steps = 0, 0
+  c.cold_start.exercise_steps, c.cold_start.mastery = 0, 0.0
+  c.cold_start.drill_share = 0.0
+  c.model.max_len = c.engine.max_len = max_len
+  c.sft.row_len = c.learner.row_len = max_len
+  # One bucket stays one: the debug variant compiles as little as it can.
+  one = len(c.engine.attend_buckets) == 1
+  c.engine.attend_buckets = (max_len,) if one else (max_len // 3, 2 * max_len // 3)
 
 
 def _shrink(c: ml_collections.ConfigDict):
@@ -150,6 +176,7 @@ def _shrink(c: ml_collections.ConfigDict):
   c.sft.decay_steps, c.sft.warmup_steps = 4, 1
   c.engine.num_slots, c.engine.num_lanes, c.engine.attend_buckets = 4, 1, (1280,)
   c.engine.extend_buckets, c.engine.row_buckets = (128,), (4,)
+  c.engine.decode_rows = ()
   c.train.num_updates, c.train.group_size, c.train.minibatches = 1, 2, 1
   c.feed.tasks_per_update = 2
   if "probes" in c:

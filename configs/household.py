@@ -82,6 +82,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.engine = ml_collections.ConfigDict()
   c.engine.num_slots = 64
   c.engine.num_lanes = 2  # one a core
+  c.engine.decode_rows = (2, 4, 8)
   c.engine.max_len = 640  # tokens of an episode with its review
   c.engine.attend_buckets = (256, 448)
 
@@ -126,6 +127,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.eval = ml_collections.ConfigDict()
   c.eval.arms = ("no_bank",) if variant.grpo else ("no_bank", "frozen", "evolving")
   c.eval.split = "test"
+  c.eval.passes = 1
   c.eval.temperature = 0.4
   c.eval.num_scopes = 24
   c.eval.tasks_per_scope = 18
@@ -146,6 +148,7 @@ def _shrink(c: ml_collections.ConfigDict):
   c.sft.decay_steps = 6
   c.engine.num_slots, c.engine.num_lanes, c.engine.attend_buckets = 8, 1, (640,)
   c.engine.extend_buckets, c.engine.row_buckets = (128,), (8,)
+  c.engine.decode_rows = ()
   c.train.num_updates, c.train.group_size, c.train.minibatches = 2, 2, 1
   c.train.checkpoint_every = 1
   c.feed.tasks_per_update = 2
