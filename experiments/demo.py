@@ -7,8 +7,8 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from experiments import command_line
-from skilljax import assembly
 from skilljax.runs import demo
+from skilljax.settings import read_settings
 
 DEFAULT_CONFIG = "configs/household.py:updates=28"
 CONFIG = config_flags.DEFINE_config_file("config", None, "config file and variant")
@@ -19,7 +19,7 @@ def main(_):
   """Reads the flags and runs."""
   # Orbax and TFDS narrate every file at INFO; the story is told by the progress lines.
   logging.set_verbosity(logging.WARNING)
-  demo.run(assembly.read_settings(CONFIG.value), WORKDIR.value)
+  demo.run(read_settings(CONFIG.value), WORKDIR.value)
 
 
 if __name__ == "__main__":

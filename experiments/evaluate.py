@@ -13,8 +13,8 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from experiments import command_line
-from skilljax import assembly
 from skilljax.runs import evaluation, players
+from skilljax.settings import read_settings
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "config file and variant")
 POLICY = flags.DEFINE_string("policy", None, "folder of the policy")
@@ -29,7 +29,7 @@ def main(_):
   """Reads the flags and runs."""
   # Orbax and TFDS narrate every file at INFO.
   logging.set_verbosity(logging.WARNING)
-  settings = assembly.read_settings(CONFIG.value)
+  settings = read_settings(CONFIG.value)
   if PLAYER.value:
     summary = players.run(settings, PLAYER.value, WORKDIR.value)
   else:

@@ -7,8 +7,8 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from experiments import command_line
-from skilljax import assembly
 from skilljax.runs import cold_start
+from skilljax.settings import read_settings
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "config file and variant")
 POLICY = flags.DEFINE_string(
@@ -21,9 +21,7 @@ def main(_):
   """Reads the flags and runs."""
   # Orbax and TFDS narrate every file at INFO.
   logging.set_verbosity(logging.WARNING)
-  policy = cold_start.run(
-    assembly.read_settings(CONFIG.value), WORKDIR.value, POLICY.value
-  )
+  policy = cold_start.run(read_settings(CONFIG.value), WORKDIR.value, POLICY.value)
   print(f"policy: {policy}")
 
 

@@ -15,12 +15,13 @@ from skilljax.models.config import ModelConfig
 from skilljax.models.hf_io import check_checkpoint
 from skilljax.models.params import param_specs
 from skilljax.optimizer import LearnerSettings
+from skilljax.settings import Settings
 from skilljax.sharding import MeshSettings
 
 _SAMPLERS = "(config section engine_mesh, or mesh where there is none)"
 
 
-def check_hosts(settings: assembly.Settings, **flags: str | os.PathLike | None) -> None:
+def check_hosts(settings: Settings, **flags: str | os.PathLike | None) -> None:
   """Raises a ConfigError on every host if they were given different configs or flags."""
   given = {f"--{name}": str(value) for name, value in flags.items() if value is not None}
   try:
@@ -29,9 +30,7 @@ def check_hosts(settings: assembly.Settings, **flags: str | os.PathLike | None) 
     raise ConfigError(str(error)) from error
 
 
-def check_policy(
-  settings: assembly.Settings, folder: str | Path, *, trained: bool
-) -> None:
+def check_policy(settings: Settings, folder: str | Path, *, trained: bool) -> None:
   """Raises a ConfigError unless a run with these settings can use a policy.
 
   Args:
@@ -55,7 +54,7 @@ def check_policy(
   check_sampler(settings, model)
 
 
-def check_sampler(settings: assembly.Settings, model: ModelConfig) -> None:
+def check_sampler(settings: Settings, model: ModelConfig) -> None:
   """Raises a ConfigError unless the engine can hold a model, on its mesh if any."""
   engine, sizes = settings.engine, settings.engine_mesh
   mesh = assembly.make_engine_mesh(settings)

@@ -14,7 +14,6 @@ import jax
 import numpy as np
 
 from skilljax import hosts
-from skilljax.assembly import Settings
 from skilljax.data.packing import pack
 from skilljax.engine.base import Engine
 from skilljax.envs.base import TaskSource, Teacher
@@ -29,6 +28,7 @@ from skilljax.rollout.plan import Purpose, independent_groups
 from skilljax.rollout.proposers import Advised, Proposer, silent
 from skilljax.rollout.runner import Rollout, Runner
 from skilljax.rollout.tally import tally
+from skilljax.settings import Settings
 from skilljax.skills.bank import SkillBank
 from skilljax.skills.stats import Stats
 from skilljax.train_metrics import update_metrics

@@ -239,8 +239,9 @@ def test_a_bucket_is_no_policy_and_no_banks(settings, policy):
 
 MESHES = """
   import sys
-  from skilljax import assembly, config, preflight
+  from skilljax import config, preflight
   from skilljax.runs import cold_start
+  from skilljax.settings import read_settings
   for overrides in eval(sys.argv[2]):
     settings = config.load("configs/household.py:debug")
     with settings.unlocked():
@@ -251,7 +252,7 @@ MESHES = """
         if section not in settings:
           settings[section] = {}
         settings[section][name] = value
-    settings = assembly.read_settings(settings)
+    settings = read_settings(settings)
     for check in (
       lambda: preflight.check_policy(settings, sys.argv[1], trained=True),
       lambda: cold_start.check(settings),

@@ -4,13 +4,13 @@ import pathlib
 
 import pytest
 
-from skilljax import assembly
 from skilljax.envs import bfcl
 from skilljax.runs import cold_start, evaluation, training
+from skilljax.settings import Settings
 from tests.test_runs import settings_of
 
 
-def assert_runs_end_to_end(settings: assembly.Settings, folder: pathlib.Path):
+def assert_runs_end_to_end(settings: Settings, folder: pathlib.Path):
   """Cold start, training and evaluation, without a fault."""
   policy = cold_start.run(settings, folder / "cold")
   policy = training.run(settings, policy, folder / "rl")

@@ -14,6 +14,7 @@ from skilljax.envs.pool import EnvPool
 from skilljax.models.transformer import init_params
 from skilljax.rollout.feed import tasks_at
 from skilljax.runs import evaluation, training
+from skilljax.settings import read_settings
 from skilljax.types import Observation, Task
 from tests.envs import fake_envs
 from tests.rollout import worlds
@@ -30,7 +31,7 @@ def shop(repo_root):
   overrides |= {"model.num_layers": 1, "model.d_model": 16, "model.d_ff": 16}
   overrides |= {"model.head_dim": 8, "model.remat": "none"}
   path = str(repo_root / "configs/household.py:debug")
-  settings = assembly.read_settings(config.load(path, overrides))
+  settings = read_settings(config.load(path, overrides))
   source = worlds.HouseholdSource(settings.env)
   learner = assembly.make_learner(settings, settings.model)
   return train_lib.Workshop(
@@ -160,6 +161,6 @@ def test_damaged_data_stop_a_run_before_anything_is_built(repo_root, tmp_path, r
   (tmp_path / "alfred.twl2").write_text("UNKNOWN GOAL")
   overrides = {"env.data_dir": str(tmp_path), "env.cache_dir": str(tmp_path / "cache")}
   path = str(repo_root / "configs/alfworld_scratch.py:debug")
-  settings = assembly.read_settings(config.load(path, overrides))
+  settings = read_settings(config.load(path, overrides))
   with pytest.raises(ValueError, match=r"\.jsonl\.xz: damaged .*copy it again"):
     run(settings, tmp_path / "there is no policy", tmp_path / "run")

@@ -19,8 +19,9 @@ from tests.test_runs import HOUSEHOLD, settings_of
 
 RUN = """
   import dataclasses, sys
-  from skilljax import assembly, config
+  from skilljax import config
   from skilljax.runs import training
+  from skilljax.settings import read_settings
   from skilljax.sharding import MeshSettings
 
   policy, folder, updates, *sizes = sys.argv[1:]
@@ -28,7 +29,7 @@ RUN = """
     MeshSettings(**dict(zip(("data", "fsdp", "tensor"), map(int, text))))
     for text in sizes
   )
-  settings = assembly.read_settings(config.load("configs/household.py:debug"))
+  settings = read_settings(config.load("configs/household.py:debug"))
   settings = dataclasses.replace(settings, mesh=learner, engine_mesh=engine)
   settings = dataclasses.replace(
     settings,

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from configs import household
-from skilljax import assembly, config
+from skilljax import config
 from skilljax.rl.rewards import EditStatus, edit_reward
 from skilljax.rollout.anchors import GigpoSettings
+from skilljax.settings import read_settings
 
 FOLDER = Path(__file__).parents[1] / "configs" / "recipes"
 GONE = object()
@@ -111,7 +112,7 @@ def test_a_recipe_changes_what_it_says_and_nothing_else(name, arg):
 @pytest.mark.parametrize("arg", ["", "debug"])
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_recipe_is_read_whole(name, arg):
-  settings = assembly.read_settings(load(name, arg))
+  settings = read_settings(load(name, arg))
   changes = CHANGES[name][1]
   plain = CHANGES[name][0] == "grpo"
   assert settings.train.review == changes.get("train.review", not plain)
@@ -132,7 +133,7 @@ def test_a_recipe_is_read_whole(name, arg):
 def test_a_teacher_needs_a_place_and_a_gate(overrides, message):
   path = f"{FOLDER / 'skillrl_teacher'}.py:debug"
   with pytest.raises(config.ConfigError, match=message):
-    assembly.read_settings(config.load(path, overrides))
+    read_settings(config.load(path, overrides))
 
 
 def test_gigpo_on_alfworld_is_its_grpo_with_turn_advantages():
@@ -141,12 +142,12 @@ def test_gigpo_on_alfworld_is_its_grpo_with_turn_advantages():
   base = config.flatten(config.load(f"{path}:grpo"))
   assert {k: v for k, v in ours.items() if k not in base} == CHANGES["gigpo"][1]
   assert {k: v for k, v in ours.items() if k in base} == base
-  credit = assembly.read_settings(config.load(f"{path}:gigpo")).credit
+  credit = read_settings(config.load(f"{path}:gigpo")).credit
   assert credit.gigpo == GigpoSettings(omega=1.0, gamma=0.95, use_std=True)
 
 
 def test_the_released_shaping_pays_what_the_scripts_pay():
-  settings = assembly.read_settings(load("skillmaster_released"))
+  settings = read_settings(load("skillmaster_released"))
   shaping = settings.credit.edit
   # A keep and an update of nothing pay the same there; ours is −0.5.
   assert edit_reward(EditStatus.KEPT, 0.0, shaping=shaping) == pytest.approx(0.1)

@@ -20,6 +20,7 @@ from skilljax import assembly, config
 from skilljax.agents.parse import format_edit
 from skilljax.models.lora import LoraSettings
 from skilljax.runs import cold_start, demo, training
+from skilljax.settings import Settings, read_settings
 from skilljax.skills import store
 from skilljax.skills.bank import GENERAL, from_skills
 from skilljax.types import Edit, Skill
@@ -29,8 +30,8 @@ HOUSEHOLD = "configs/household.py:debug"
 RESULTS = ("metrics.jsonl", "edits.jsonl", "commits.jsonl", "policy/model.safetensors")
 
 
-def settings_of(path: str, repo_root: pathlib.Path, overrides=None) -> assembly.Settings:
-  return assembly.read_settings(config.load(str(repo_root / path), overrides))
+def settings_of(path: str, repo_root: pathlib.Path, overrides=None) -> Settings:
+  return read_settings(config.load(str(repo_root / path), overrides))
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,9 @@ import pathlib
 
 import pytest
 
-from skilljax import assembly, config
+from skilljax import config
 from skilljax.runs import study
+from skilljax.settings import read_settings
 from tests.evaluation.test_seeds import ONE
 from tests.test_comparison import evaluation
 
@@ -164,7 +165,7 @@ def test_every_study_names_configs_that_load(path, arg):
   plan = config.build(study.Study, config.load(f"{path}{arg}"), prefix="study")
   for name in (plan.config, *plan.recipes.values()):
     overrides = {"eval.split": plan.splits[0], "eval.passes": plan.passes}
-    settings = assembly.read_settings(
+    settings = read_settings(
       config.load(study.with_variant(name, seed=3, updates=2), overrides)
     )
     assert settings.seed == 3

@@ -27,6 +27,7 @@ from skilljax import assembly
 from skilljax.engine.base import Engine, GenerateRequest
 from skilljax.envs import base as envs
 from skilljax.rollout.plan import Purpose, independent_groups
+from skilljax.settings import Settings, read_settings
 from skilljax.skills.bank import SkillBank
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "config file and variant")
@@ -37,7 +38,7 @@ GROUP_SIZE = flags.DEFINE_integer("group_size", 8, "episodes of each task", 1)
 
 
 def measure(
-  settings: assembly.Settings, policy: assembly.Policy, groups: int, group_size: int
+  settings: Settings, policy: assembly.Policy, groups: int, group_size: int
 ) -> dict[str, float]:
   """Rates of one rollout of `groups` tasks × `group_size` episodes."""
   engine = assembly.make_engine(settings, policy)
@@ -105,7 +106,7 @@ def main(argv: Sequence[str]):
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {argv[1:]}")
   logging.set_verbosity(logging.WARNING)
-  settings = assembly.read_settings(CONFIG.value)
+  settings = read_settings(CONFIG.value)
   policy = assembly.load_policy(POLICY.value)
   groups = GROUPS.value or max(1, 2 * settings.engine.num_slots // GROUP_SIZE.value)
   print(json.dumps(measure(settings, policy, groups, GROUP_SIZE.value)))

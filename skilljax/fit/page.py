@@ -6,11 +6,11 @@ Must not know about: how a report came about.
 from collections.abc import Sequence
 from pathlib import Path
 
-from skilljax import assembly
 from skilljax import config as config_lib
 from skilljax.fit.cases import Case
 from skilljax.fit.chips import GIB
 from skilljax.fit.report import COMPILER, Report
+from skilljax.settings import read_settings
 
 BEGIN, END = "<!-- fit: begin -->", "<!-- fit: end -->"
 COLUMNS = (
@@ -23,7 +23,7 @@ GIVEN = COLUMNS[:6]
 
 def given(case: Case) -> tuple[str, ...]:
   """The cells of a row that the config decides."""
-  settings = assembly.read_settings(config_lib.load(case.config))
+  settings = read_settings(config_lib.load(case.config))
   learner, engine = settings.learner, settings.engine
   return (
     f"`{case.config.removeprefix('configs/').replace('.py', '')}`",

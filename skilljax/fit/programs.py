@@ -12,13 +12,14 @@ from collections.abc import Sequence
 import jax
 
 from skilljax import sharding
-from skilljax.assembly import Settings, check_shapes
+from skilljax.assembly import check_shapes
 from skilljax.data.packing import pack
 from skilljax.engine.engine import DecodeEngine
 from skilljax.fit import devices as devices_lib
 from skilljax.learner import Learner
 from skilljax.models.config import ModelConfig
 from skilljax.models.params import init_params
+from skilljax.settings import Settings
 
 
 def lower(

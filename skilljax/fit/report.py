@@ -31,6 +31,7 @@ from skilljax.models.config import ModelConfig
 from skilljax.models.params import param_specs
 from skilljax.optimizer import make_optimizer
 from skilljax.placement import Placement
+from skilljax.settings import Settings, read_settings
 
 COMPILER, FORMULA = "compiler", "formula"
 
@@ -92,7 +93,7 @@ def check(
   """
   topology = case.place
   resolved = config_lib.load(case.config)
-  settings = assembly.read_settings(resolved)
+  settings = read_settings(resolved)
   model = programs.as_trained(settings, cases.read_model(case.model))
   check_sizes(settings, model, topology)
   found, versions = {}, {}
@@ -154,9 +155,7 @@ def phases(found: Mapping[str, compiled.Compiled]) -> dict[str, int]:
   return peaks
 
 
-def check_sizes(
-  settings: assembly.Settings, model: ModelConfig, topology: Topology
-) -> None:
+def check_sizes(settings: Settings, model: ModelConfig, topology: Topology) -> None:
   """Refuses meshes that do not fit the chips, the model, the rows or the slots.
 
   Raises:

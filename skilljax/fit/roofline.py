@@ -16,9 +16,9 @@ Must not know about: meshes beyond their sizes, compilers.
 
 import dataclasses
 
-from skilljax.assembly import Settings
 from skilljax.fit.chips import Chip
 from skilljax.models.config import ModelConfig
+from skilljax.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,6 +29,7 @@ from skilljax.models import head_start
 from skilljax.models.config import ModelConfig
 from skilljax.models.hf_io import save_checkpoint
 from skilljax.models.transformer import init_params
+from skilljax.settings import Settings
 from skilljax.types import Task
 
 POLICY, DATA = "policy", "."
@@ -37,7 +38,7 @@ _FILES = ("config.json", "metrics.jsonl", "dataset.json")
 
 
 def run(
-  settings: assembly.Settings,
+  settings: Settings,
   folder: str | Path,
   checkpoint: str | Path | None = None,
 ) -> Path:
@@ -74,7 +75,7 @@ def run(
   return policy
 
 
-def check(settings: assembly.Settings, checkpoint: str | Path | None = None) -> None:
+def check(settings: Settings, checkpoint: str | Path | None = None) -> None:
   """Raises a ConfigError unless the config can be cold-started."""
   needed = ("cold_start", "sft") if checkpoint else ("model", "cold_start", "sft")
   for name in needed:
@@ -88,7 +89,7 @@ def check(settings: assembly.Settings, checkpoint: str | Path | None = None) -> 
     check_new(settings)
 
 
-def check_checkpoint(settings: assembly.Settings, checkpoint: str | Path) -> None:
+def check_checkpoint(settings: Settings, checkpoint: str | Path) -> None:
   """Raises a ConfigError unless this checkpoint can be fine-tuned."""
   if settings.model is not None:
     raise ConfigError(
@@ -106,7 +107,7 @@ def check_checkpoint(settings: assembly.Settings, checkpoint: str | Path) -> Non
   make_learner(settings, dataclasses.replace(model, lora=settings.lora))
 
 
-def check_new(settings: assembly.Settings) -> None:
+def check_new(settings: Settings) -> None:
   """Raises a ConfigError unless a policy can be made of nothing."""
   if settings.chat != "compact":
     raise ConfigError(
@@ -129,7 +130,7 @@ def check_new(settings: assembly.Settings) -> None:
     )
 
 
-def make_learner(settings: assembly.Settings, model: ModelConfig) -> Learner:
+def make_learner(settings: Settings, model: ModelConfig) -> Learner:
   """The supervised learner; a ConfigError if its mesh does not divide the model."""
   mesh = assembly.make_mesh(settings.mesh)
   try:
@@ -139,7 +140,7 @@ def make_learner(settings: assembly.Settings, model: ModelConfig) -> Learner:
 
 
 def make_dataset(
-  settings: assembly.Settings, folder: Path, checkpoint: str | Path | None
+  settings: Settings, folder: Path, checkpoint: str | Path | None
 ) -> tokenizer_lib.Tokenizer:
   """Plays the demonstrations and stores them; returns the tokenizer they were cut with.
 
@@ -190,7 +191,7 @@ def make_dataset(
 
 
 def make_tokenizer(
-  settings: assembly.Settings, tasks: Sequence[Task], teacher: envs.Teacher
+  settings: Settings, tasks: Sequence[Task], teacher: envs.Teacher
 ) -> tokenizer_lib.Tokenizer:
   """A tokenizer for what demonstrations and exercises say."""
   cold, style = settings.cold_start, settings.style
@@ -227,7 +228,7 @@ def draw_tasks(
   return tasks
 
 
-def train(settings: assembly.Settings, folder: Path, begin: assembly.Policy) -> None:
+def train(settings: Settings, folder: Path, begin: assembly.Policy) -> None:
   """Supervised fine-tuning on the stored demonstrations; writes the policy folder."""
   tokenizer, cold = begin.tokenizer, settings.cold_start
   tokenizer.check_fits(begin.model.vocab_size)
@@ -279,7 +280,7 @@ def train(settings: assembly.Settings, folder: Path, begin: assembly.Policy) -> 
   write_policy(folder / POLICY, begin.model, params, tokenizer)
 
 
-def initial_params(settings: assembly.Settings) -> Params:
+def initial_params(settings: Settings) -> Params:
   """Random parameters, with the head start that the config asks for."""
   weights, heads = jax.random.split(jax.random.key(settings.seed))
   cold, model = settings.cold_start, settings.model

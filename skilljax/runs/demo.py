@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from skilljax import assembly
 from skilljax.metrics import clock, peak_rss_bytes
 from skilljax.report import page
 from skilljax.runs import cold_start, comparison, evaluation, training
+from skilljax.settings import Settings
 
 
-def run(settings: assembly.Settings, folder: str | Path) -> Path:
+def run(settings: Settings, folder: str | Path) -> Path:
   """Runs everything; returns the path of the report page.
 
   Args:
@@ -53,7 +53,7 @@ def run(settings: assembly.Settings, folder: str | Path) -> Path:
   return report
 
 
-def evaluate(settings: assembly.Settings, policy: Path, folder: Path) -> dict[str, Any]:
+def evaluate(settings: Settings, policy: Path, folder: Path) -> dict[str, Any]:
   """The summary of an evaluation, read back if it is there already."""
   path = folder / "summary.json"
   if path.exists():

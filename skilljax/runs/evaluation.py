@@ -23,6 +23,7 @@ from skilljax.evaluation import exact, paired
 from skilljax.metrics import Progress
 from skilljax.runs.records import edit_fields
 from skilljax.runs.training import read_banks, write_banks
+from skilljax.settings import Settings
 from skilljax.skills.bank import SkillBank
 from skilljax.types import Task
 
@@ -30,7 +31,7 @@ FILES = ("summary.json", "records.json", "edits.jsonl")
 
 
 def run(
-  settings: assembly.Settings,
+  settings: Settings,
   policy_folder: str | Path,
   folder: str | Path,
   *,

@@ -24,6 +24,7 @@ from skilljax.envs import base as envs
 from skilljax.evaluation.exact import EpisodeRecord, Evaluation
 from skilljax.metrics import Progress
 from skilljax.runs import evaluation
+from skilljax.settings import Settings
 from skilljax.types import Observation, Task, episode_score
 
 PLAYERS = ("random", "demonstrator", "expert")
@@ -73,7 +74,7 @@ class ScriptedPlayer:
     return parse_action(reply, code=self._code).action
 
 
-def run(settings: assembly.Settings, player: str, folder: str | Path) -> dict[str, Any]:
+def run(settings: Settings, player: str, folder: str | Path) -> dict[str, Any]:
   """Plays the evaluation tasks; returns the summary that it also writes.
 
   Args:
@@ -122,7 +123,7 @@ def _offering(env_settings: Any) -> Any:
   return dataclasses.replace(env_settings, admissible=True)
 
 
-def _maker(settings: assembly.Settings, name: str) -> Callable[[Task, int], Player]:
+def _maker(settings: Settings, name: str) -> Callable[[Task, int], Player]:
   """(task, seed) -> a player of one episode."""
   if name == "random":
     return lambda task, seed: RandomPlayer(seed)

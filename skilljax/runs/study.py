@@ -24,6 +24,7 @@ from pathlib import Path
 
 from skilljax import assembly
 from skilljax import config as config_lib
+from skilljax import settings as settings_lib
 from skilljax.config import ConfigError
 from skilljax.runs import comparison
 
@@ -131,9 +132,9 @@ def with_variant(config: str, **values: int) -> str:
   return f"{path}:{','.join(filter(None, variants))}"
 
 
-def read_settings(config: str) -> assembly.Settings:
+def read_settings(config: str) -> settings_lib.Settings:
   """The settings of a config path with its variants. Errors as the commands'."""
-  return assembly.read_settings(config_lib.load(config))
+  return settings_lib.read_settings(config_lib.load(config))
 
 
 def episodes_per_update(config: str) -> int:

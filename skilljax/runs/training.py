@@ -28,6 +28,7 @@ from skilljax.metrics import MetricWriter, Progress, peak_rss_bytes, rss_bytes
 from skilljax.runs.cold_start import write_policy
 from skilljax.runs.initial_banks import fingerprint, read_initial_banks
 from skilljax.runs.records import Recorder
+from skilljax.settings import Settings
 from skilljax.skills import store
 from skilljax.skills.bank import SkillBank
 from skilljax.skills.stats import stats_from_record
@@ -39,9 +40,7 @@ _FILES = (
 )
 
 
-def run(
-  settings: assembly.Settings, policy_folder: str | Path, folder: str | Path
-) -> Path:
+def run(settings: Settings, policy_folder: str | Path, folder: str | Path) -> Path:
   """Trains from a policy folder, or goes on from the last checkpoint in `folder`.
 
   Args:
@@ -130,7 +129,7 @@ class _Desk:
 
   def __init__(
     self,
-    settings: assembly.Settings,
+    settings: Settings,
     folder: Path,
     checkpointer: checkpoint.Checkpointer,
     policy: assembly.Policy,
@@ -205,7 +204,7 @@ class _Desk:
 
 
 def host_state(
-  state: train_lib.LoopState, settings: assembly.Settings, origin: Origin
+  state: train_lib.LoopState, settings: Settings, origin: Origin
 ) -> dict[str, Any]:
   """The host half of a checkpoint; `restore` reads it back exactly."""
   return {
@@ -223,7 +222,7 @@ def host_state(
 def restore(
   checkpointer: checkpoint.Checkpointer,
   fresh: train_lib.LoopState,
-  settings: assembly.Settings,
+  settings: Settings,
   origin: Origin,
 ) -> tuple[train_lib.LoopState, int | None]:
   """The state of the last checkpoint and its update, or (`fresh`, None)."""
@@ -243,9 +242,7 @@ def restore(
   return state, step
 
 
-def _check_same(
-  host: Mapping[str, Any], settings: assembly.Settings, origin: Origin
-) -> None:
+def _check_same(host: Mapping[str, Any], settings: Settings, origin: Origin) -> None:
   """Raises a ConfigError if a checkpoint was made with another config or other files."""
   if host["tokenizer"] != origin.tokenizer:
     raise ConfigError(

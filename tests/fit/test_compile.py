@@ -11,12 +11,13 @@ import pytest
 
 COMPILE = """
   import dataclasses, json
-  from skilljax import assembly, config
+  from skilljax import config
   from skilljax.fit import chips, report
+  from skilljax.settings import read_settings
   from skilljax.sharding import MeshSettings
 
   heads = {"model.num_heads": 4, "model.num_kv_heads": 2}
-  settings = assembly.read_settings(config.load("configs/household.py:debug", heads))
+  settings = read_settings(config.load("configs/household.py:debug", heads))
   settings = dataclasses.replace(
     settings,
     mesh=MeshSettings(fsdp=2, tensor=2),

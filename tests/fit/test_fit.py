@@ -12,13 +12,14 @@ from skilljax.fit import cases, compiled, devices, page, report, roofline
 from skilljax.fit.cases import Case
 from skilljax.fit.chips import CHIPS, read_topology
 from skilljax.fit.compiled import Compiled
+from skilljax.settings import read_settings
 from skilljax.sharding import MeshSettings
 
 SMALL = Case("configs/alfworld_qwen25_0b5_single_gpu.py", "h100:1", "Qwen2.5-0.5B")
 
 
 def settings_of(case):
-  return assembly.read_settings(config.load(case.config))
+  return read_settings(config.load(case.config))
 
 
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda c: f"{c.config}@{c.topology}")
@@ -116,7 +117,7 @@ def test_a_mesh_larger_than_a_number_of_gpus():
 )
 def test_a_mesh_that_does_not_divide_what_it_splits(change, message):
   case = cases.CASES[3]
-  settings = assembly.read_settings(config.load(case.config, change))
+  settings = read_settings(config.load(case.config, change))
   with pytest.raises(config.ConfigError, match=message):
     report.check_sizes(settings, cases.read_model(case.model), read_topology("h100:64"))
 
@@ -188,7 +189,7 @@ def test_a_smaller_setting_needs_less_where_it_says(change, smaller):
   model = cases.read_model(SMALL.model)
 
   def plan(overrides):
-    settings = assembly.read_settings(config.load(SMALL.config, overrides))
+    settings = read_settings(config.load(SMALL.config, overrides))
     return assembly.memory_plan(settings, model)
 
   before, after = plan({"learner.moment_dtype": "float32"}), plan(change)

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from skilljax.assembly import TrainSettings
 from skilljax.rollout.beginning import begin_banks
+from skilljax.settings import TrainSettings
 from skilljax.skills.bank import SkillBank, from_skills
 from skilljax.skills.edits import EditLimits
 from tests.rollout.worlds import TEACHER, train_tasks
