@@ -10,12 +10,14 @@ import pytest
 
 from skilljax import assembly, config
 from skilljax import train as train_lib
+from skilljax.data.tokenizer import train_tokenizer
 from skilljax.envs.pool import EnvPool
 from skilljax.models.transformer import init_params
 from skilljax.rollout.feed import tasks_at
-from skilljax.runs import evaluation, training
+from skilljax.runs import cold_start, evaluation, training
 from skilljax.settings import read_settings
 from skilljax.types import Observation, Task
+from tests.agents import checkpoints
 from tests.envs import fake_envs
 from tests.rollout import worlds
 
@@ -154,7 +156,9 @@ def test_a_run_with_nothing_to_train_on_stops_and_says_why(shop):
 
 
 @pytest.mark.parametrize("run", [training.run, evaluation.run])
-def test_damaged_data_stop_a_run_before_anything_is_built(repo_root, tmp_path, run):
+def test_damaged_data_stop_a_run_before_anything_is_built(
+  repo_root, tmp_path, monkeypatch, run
+):
   for split in ("train", "valid_seen"):
     (tmp_path / f"{split}.jsonl.xz").write_bytes(lzma.compress(b"{}")[:-9])
   (tmp_path / "alfred.pddl").write_text("(define (domain alfred))")
@@ -162,5 +166,9 @@ def test_damaged_data_stop_a_run_before_anything_is_built(repo_root, tmp_path, r
   overrides = {"env.data_dir": str(tmp_path), "env.cache_dir": str(tmp_path / "cache")}
   path = str(repo_root / "configs/alfworld_scratch.py:debug")
   settings = read_settings(config.load(path, overrides))
+  tokenizer = train_tokenizer(checkpoints.TEXTS, vocab_size=settings.model.vocab_size)
+  params = init_params(jax.random.key(0), settings.model)
+  cold_start.write_policy(tmp_path / "policy", settings.model, params, tokenizer)
+  monkeypatch.setattr(assembly, "load_policy", lambda *_, **__: pytest.fail("too late"))
   with pytest.raises(ValueError, match=r"\.jsonl\.xz: damaged .*copy it again"):
-    run(settings, tmp_path / "there is no policy", tmp_path / "run")
+    run(settings, tmp_path / "policy", tmp_path / "run")

@@ -2,10 +2,12 @@
 
 import functools
 import os
+import pathlib
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -66,6 +68,16 @@ def test_java_that_dies_is_an_error_and_the_next_reset_starts_it_again(settings,
   env.close()
 
 
+def wait_until_stopped(pid):
+  """A signal reaches the threads of a busy machine one by one."""
+  for _ in range(1000):
+    states = pathlib.Path(f"/proc/{pid}/task").glob("*/stat")
+    if all(stat.read_text().rpartition(") ")[2][0] in "Tt" for stat in states):
+      return
+    time.sleep(0.01)
+  pytest.fail(f"process {pid} has not stopped")
+
+
 def test_java_that_dies_in_the_middle_of_a_call_is_gone_not_an_error_of_the_engine(
   settings, task
 ):
@@ -73,6 +85,7 @@ def test_java_that_dies_in_the_middle_of_a_call_is_gone_not_an_error_of_the_engi
   env.reset(task)
   dead = env._world.pid
   os.kill(dead, signal.SIGSTOP)  # the call below finds a connection, and no answer
+  wait_until_stopped(dead)
   threading.Timer(0.5, os.kill, (dead, signal.SIGKILL)).start()
   with pytest.raises(jvm.JvmError, match=r"Java process is gone: exit status -9"):
     env.step("look around")
