@@ -102,6 +102,7 @@ def run(settings: Settings, policy_folder: str | Path, folder: str | Path) -> Pa
     )
     desk = _Desk(settings, folder, checkpointer, policy, origin, engine, pool, resumed)
     state = train_lib.run(shop, state, on_update=desk.on_update)
+    hosts.enter(hosts.SAVE)
     desk.close()
   save_result(folder, policy, state)
   return folder / "policy"
@@ -149,12 +150,15 @@ class _Desk:
   def on_update(self, state: train_lib.LoopState, update: train_lib.Update) -> None:
     """Called after each update, with the state that follows it."""
     train = self._settings.train
-    if self._writes:
-      self._record(state, update)
-    if state.update % train.checkpoint_every == 0 or state.update == train.num_updates:
-      self._checkpointer.save(
-        state.update, state.train, host_state(state, self._settings, self._origin)
-      )
+    with hosts.phase(hosts.SAVE):
+      if self._writes:
+        self._record(state, update)
+      if state.update % train.checkpoint_every == 0 or state.update == train.num_updates:
+        self._checkpointer.save(
+          state.update, state.train, host_state(state, self._settings, self._origin)
+        )
+    if update.trained:
+      hosts.enter(hosts.STEADY)  # by now everything is compiled
 
   def _record(self, state: train_lib.LoopState, update: train_lib.Update) -> None:
     """Rows of metrics and records, and the line on the screen; on one host."""
