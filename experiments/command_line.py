@@ -14,17 +14,23 @@ from typing import Any
 
 from absl import app, flags
 
-from skilljax import checkpoint, config, hosts
+from skilljax import checkpoint, config, hosts, watch
 
 HOSTS = flags.DEFINE_string(
   "hosts", "", "'auto', or 'ADDRESS:PORT,COUNT,INDEX', where several hosts are one run"
 )
-QUIET_S = flags.DEFINE_float(
-  "quiet_s", 20.0, "a host without a sign of life for so many seconds is gone"
-)
-HANG_S = flags.DEFINE_float(
-  "hang_s", 600.0, "a host without progress for so many seconds hangs"
-)
+# How long what may take among several hosts; defaults: `skilljax.watch.Limits`.
+LIMITS = {
+  name: flags.DEFINE_float(name, vars(watch.Limits())[name], f"seconds: {said}")
+  for name, said in (
+    ("join_s", "until all hosts have joined"),
+    ("quiet_s", "a host without a sign of life for so long is gone"),
+    ("start_s", "without progress for so long a host that reads or compiles hangs"),
+    ("hang_s", "without progress for so long a host hangs, once the run is under way"),
+    ("save_s", "without progress for so long a host that saves hangs"),
+    ("wait_s", "all hosts may wait for each other, or for a learner's step, for so long"),
+  )
+}
 
 # Errors that name what to change; where they were raised helps nobody.
 USER_ERRORS = (config.ConfigError, checkpoint.CheckpointError)
@@ -78,7 +84,8 @@ def _value_of(flag: str, argv: Sequence[str]) -> str:
 def _with_hosts(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
   """Runs a command as one of several hosts, where the flags say so."""
   try:
-    hosts.connect(HOSTS.value, quiet_s=QUIET_S.value, hang_s=HANG_S.value)
+    limits = watch.Limits(**{name: flag.value for name, flag in LIMITS.items()})
+    hosts.connect(HOSTS.value, limits)
   except ValueError as error:
     raise config.ConfigError(str(error)) from error
   try:

@@ -6,14 +6,18 @@ gathered, whole, by `gather`. Environments and sampling are shared out by
 `rollout/share.py`, arrays are split by their shardings.
 
 A host that ends takes the others with it, within seconds and with a message that names
-it (`watch.py`); the run goes on from its last checkpoint when it is started again.
+it (`watch.py`); the run goes on from its last checkpoint when it is started again. A host
+that ends by an error of its own has exit status 1; those that end because of it have
+`watch.OTHER_HOST_FAILED`.
 
 Must not know about: configs, models, environments.
 """
 
 import contextlib
+import math
 import os
 import pickle
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -26,31 +30,53 @@ from jax.experimental import multihost_utils
 from skilljax import watch
 
 AUTO = "auto"
+START, STEADY, SAVE = watch.START, watch.STEADY, watch.SAVE
 # JAX's own time-outs come second: ours name the host and the reason.
 _HEARTBEAT_S = 60
+# How XLA's errors begin, whatever their type.
+_STATUS = re.compile(
+  "(ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION|INTERNAL|UNAVAILABLE|UNKNOWN)"
+  ": "
+)
 _watcher: watch.Watcher | None = None
 
 
-def connect(place: str, *, quiet_s: float = 20.0, hang_s: float = 600.0) -> None:
+def connect(place: str, limits: watch.Limits | None = None) -> None:
   """Joins the other hosts. Call it before anything touches a device.
+
+  Ends the process, with status `watch.OTHER_HOST_FAILED` and a line that says so, where
+  not all of them join in time.
 
   Args:
     place: '' = there are no others; 'auto' = JAX finds them (TPU pods, GKE, Slurm);
       'ADDRESS:PORT,COUNT,INDEX' = the coordinator, which is host 0, how many hosts there
       are and which one this is.
-    quiet_s: a host without a sign of life for so long is gone.
-    hang_s: a host that makes no progress for so long, while it is not waiting for
-      others, hangs.
+    limits: how long what may take before a host counts as failed; None: the defaults.
   Raises:
     ValueError: `place` cannot be read.
-    RuntimeError: the others cannot be reached.
   """
   global _watcher
   if not place:
     return
   arguments = {} if place == AUTO else _read_place(place)
-  jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=_HEARTBEAT_S)
-  _watcher = watch.Watcher(index(), count(), quiet_s=quiet_s, hang_s=hang_s)
+  limits = limits or watch.Limits()
+
+  def explain() -> None:
+    watch.end_because(
+      f"not all hosts of --hosts={place} have joined within {limits.join_s:g} s (flag "
+      "--join_s): one did not start, or has ended before"
+    )
+
+  watch.on_abort(explain)  # what JAX does in place of raising an error
+  try:
+    jax.distributed.initialize(
+      **arguments,
+      heartbeat_timeout_seconds=_HEARTBEAT_S,
+      initialization_timeout=math.ceil(limits.join_s),
+    )
+  except jax.errors.JaxRuntimeError:
+    explain()
+  _watcher = watch.Watcher(index(), count(), limits=limits)
   _watcher.start()
 
 
@@ -88,13 +114,25 @@ def end(error: BaseException, *, message: str = "") -> None:
     print(message, file=sys.stderr)
   else:
     traceback.print_exception(error)
-  if isinstance(error, jax.errors.JaxRuntimeError):
-    # Most likely another host is gone and an exchange with it broke: which one it is
-    # comes out a little later, and then the watcher ends this process.
+  if _is_broken_exchange(error):
+    # Which host is gone comes out a little later; then the watcher ends this process.
     _watcher.find_out()
   _watcher.say_goodbye(f"{type(error).__name__}: {str(error)[:500]}")
   sys.stderr.flush()
   os._exit(1)
+
+
+def _is_broken_exchange(error: BaseException | None) -> bool:
+  """Whether an error is most likely an exchange that broke because a host is gone.
+
+  JAX raises most of what goes wrong on devices as a JaxRuntimeError, some of it as a
+  ValueError; both carry a status. Others wrap it.
+  """
+  while error is not None:
+    if isinstance(error, jax.errors.JaxRuntimeError) or _STATUS.match(str(error)):
+      return True
+    error = error.__cause__
+  return False
 
 
 def index() -> int:
@@ -116,6 +154,29 @@ def tick() -> None:
   """Says that this host makes progress. Cheap; called from every long loop."""
   if _watcher is not None:
     _watcher.tick()
+
+
+def enter(phase: str) -> None:
+  """Says what this host does from now on: START, STEADY or SAVE. It begins in START.
+
+  A phase bounds how long a host may stand still (`watch.Limits`); until a command says
+  that it is in STEADY, compiling for minutes is no hang.
+  """
+  if _watcher is not None:
+    _watcher.enter(phase)
+
+
+@contextlib.contextmanager
+def phase(name: str) -> Iterator[None]:
+  """Around what belongs to another phase than what stands before and after it."""
+  if _watcher is None:
+    yield
+    return
+  before = _watcher.enter(name)
+  try:
+    yield
+  finally:
+    _watcher.enter(before)
 
 
 @contextlib.contextmanager
@@ -147,7 +208,9 @@ def gather(value: Any) -> list[Any]:
 
 def from_first(make: Any) -> Any:
   """What `make()` gives on host 0, on all hosts; the others may give None for it."""
-  return gather(make() if is_first() else None)[0]
+  with phase(START):  # the others wait for what may take long
+    value = make() if is_first() else None
+  return gather(value)[0]
 
 
 def check_same(what: str, values: Mapping[str, Any]) -> None:

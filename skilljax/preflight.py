@@ -9,7 +9,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from skilljax import assembly, hosts, sharding
+from skilljax import assembly, checkpoint, hosts, sharding
 from skilljax.config import ConfigError, flatten, plain
 from skilljax.models.config import ModelConfig
 from skilljax.models.hf_io import check_checkpoint
@@ -22,10 +22,17 @@ _SAMPLERS = "(config section engine_mesh, or mesh where there is none)"
 
 
 def check_hosts(settings: Settings, **flags: str | os.PathLike | None) -> None:
-  """Raises a ConfigError on every host if they were given different configs or flags."""
+  """Raises a ConfigError on every host if they were given different things to run.
+
+  Compared are the config, the flags, the commit and the versions of the packages that
+  results depend on.
+  """
   given = {f"--{name}": str(value) for name, value in flags.items() if value is not None}
+  stamp = checkpoint.run_stamp()
+  code = {f"version of {name}": text for name, text in stamp["versions"].items()}
+  code["git commit"] = stamp["git_commit"]
   try:
-    hosts.check_same("the config", flatten(plain(settings.resolved)) | given)
+    hosts.check_same("the config", flatten(plain(settings.resolved)) | given | code)
   except ValueError as error:
     raise ConfigError(str(error)) from error
 

@@ -1,24 +1,83 @@
 """Notices that another host has died, ended or hangs, and ends this one.
 
-Each host writes two numbers into the coordinator's table: signs of life, from a thread
-of its own, and progress, which only its main thread makes. A host without signs of life
-is gone; one whose progress stands still while it is not waiting for others hangs.
+Each host writes a row into the coordinator's table: signs of life, from a thread of its
+own, and what only its main thread changes: progress, its phase, whether it waits for
+others. A host without signs of life is gone. One that stands still for longer than its
+phase may take hangs; so do all of them together, where every one waits for the others.
 
 Must not know about: what the hosts compute.
 """
 
 import contextlib
 import ctypes
+import dataclasses
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 
+# Exit status of a process that ends because another host failed: nothing is wrong with
+# its own command, which can be started again. Errors of its own end it with 1.
+OTHER_HOST_FAILED = 42
+# Phases of a main thread, in the words of messages.
+START, STEADY, SAVE = "starting", "in the run", "saving"
 _PERIOD_S = 1.0
 _ROOT = "skilljax/watch"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+  """How long what may take, in seconds; each is a flag of every command.
+
+  Attributes:
+    join_s: until all hosts have joined.
+    quiet_s: without a sign of life; then a host is gone.
+    start_s: without progress while a host reads, compiles or makes the first update, or
+      works for all of them (a tokenizer, a teacher's answers); then it hangs.
+    hang_s: without progress after that.
+    save_s: without progress while it writes records, checkpoints or the result.
+    wait_s: that all hosts wait for each other, an exchange or a learner's step; while
+      they start or save, as long as that may take if it is longer.
+  """
+
+  join_s: float = 120.0
+  quiet_s: float = 20.0
+  start_s: float = 1800.0
+  hang_s: float = 40.0
+  save_s: float = 900.0
+  wait_s: float = 600.0
+
+  def __post_init__(self):
+    for name, value in vars(self).items():
+      if not value > 0:
+        raise ValueError(f"{name}={value} must be > 0 (flag --{name})")
+
+  def of(self, phase: str, *, waiting: bool) -> tuple[float, str]:
+    """(seconds that a main thread may stand still, the flag that says so)."""
+    name = {START: "start_s", STEADY: "hang_s", SAVE: "save_s"}[phase]
+    if waiting and (phase == STEADY or vars(self)[name] < self.wait_s):
+      name = "wait_s"
+    return vars(self)[name], name
+
+
+@dataclasses.dataclass
+class _Seen:
+  """What is known of a host: its newest row, when its life and its work last changed."""
+
+  row: dict
+  life_at: float
+  work_at: float
+
+  def update(self, row: dict, now: float) -> None:
+    if row.get("life") != self.row.get("life"):
+      self.life_at = now
+    if row.get("work") != self.row.get("work"):
+      self.work_at = now
+    self.row = row
 
 
 class Watcher:
@@ -29,8 +88,7 @@ class Watcher:
     index: int,
     count: int,
     *,
-    quiet_s: float,
-    hang_s: float,
+    limits: Limits,
     end: Callable[[str], None] | None = None,
   ):
     """Needs `jax.distributed.initialize` before it.
@@ -38,33 +96,38 @@ class Watcher:
     Args:
       index: of this host.
       count: hosts.
-      quiet_s: without a sign of life for so long, a host is gone.
-      hang_s: without progress for so long, and not waiting, it hangs.
-      end: called with the message; by default it prints it and ends the process.
+      limits: how long what may take.
+      end: called with the message; by default it prints it and ends the process with
+        status `OTHER_HOST_FAILED`.
     """
     from jax._src import distributed  # the only door to the coordinator's table
 
     self._client = distributed.global_state.client
-    self._index, self._count = index, count
-    self._quiet_s, self._hang_s = quiet_s, hang_s
-    self._end = end or _print_and_exit
-    self._progress, self._waiting = 0, 0
+    self._address = distributed.global_state.coordinator_address
+    self._index, self._limits = index, limits
+    self._end = end or end_because
+    self._progress, self._waiting, self._phase = 0, 0, START
     now = time.monotonic()
-    # host -> (what it wrote last, when that changed: life, progress)
-    self._seen = {other: ({}, now, now) for other in range(count) if other != index}
+    self._seen = {host: _Seen({}, now, now) for host in range(count)}
     self._closed = threading.Event()
     self._answers = 0  # of the coordinator
 
   def start(self) -> None:
     """Begins to watch and to be watched."""
+    on_abort(self._explain_abort)
     if self._index != 0:
-      _explain_aborts()
       threading.Thread(target=self._watch_coordinator, daemon=True).start()
     threading.Thread(target=self._watch, daemon=True).start()
 
   def tick(self) -> None:
     """The main thread makes progress."""
     self._progress += 1
+
+  def enter(self, phase: str) -> str:
+    """The main thread begins a phase; returns the one that it was in."""
+    before, self._phase = self._phase, phase
+    self._progress += 1
+    return before
 
   @contextlib.contextmanager
   def waiting(self) -> Iterator[None]:
@@ -79,7 +142,7 @@ class Watcher:
   def find_out(self) -> None:
     """Waits as long as it may take the watching thread to name who is gone, and end."""
     with self.waiting():
-      time.sleep(self._quiet_s + 10 * _PERIOD_S)
+      time.sleep(self._limits.quiet_s + 10 * _PERIOD_S)
 
   def say_goodbye(self, reason: str) -> None:
     """Tells the others why this host ends; never raises."""
@@ -97,7 +160,7 @@ class Watcher:
     life = 0
     while not self._closed.wait(_PERIOD_S):
       life += 1
-      state = {"life": life, "progress": self._progress, "waiting": self._waiting > 0}
+      state = {"life": life, "work": self._work()}
       try:
         self._write(state)
         rows = {
@@ -124,62 +187,107 @@ class Watcher:
       before, self._answers = self._answers, 0
       # Periods, not a clock: a process that was held up itself accuses nobody.
       silent = 0 if before else silent + 1
-      if silent * _PERIOD_S > self._quiet_s + 2 * _PERIOD_S:
+      quiet_s = self._limits.quiet_s
+      if silent * _PERIOD_S > quiet_s + 2 * _PERIOD_S:
         self._end(
-          "host 0, which coordinates, is gone: it has not answered for "
-          f"{self._quiet_s:.0f} s"
+          f"host 0, which coordinates, is gone: it has not answered for {quiet_s:g} s "
+          "(flag --quiet_s)"
         )
         return
+
+  def _explain_abort(self) -> None:
+    if self._index == 0 or is_answered(self._address):
+      os.write(2, b"skilljax: this host was aborted; the message above says why.\n")
+    else:
+      self._end("host 0, which coordinates, is gone: JAX has lost it")
 
   def _write(self, state: dict) -> None:
     key = f"{_ROOT}/{self._index}"
     self._client.key_value_set(key, json.dumps(state), allow_overwrite=True)
 
+  def _work(self) -> dict:
+    """What changes with every step of the main thread, and how long it may not."""
+    waiting = self._waiting > 0
+    limit_s, flag = self._limits.of(self._phase, waiting=waiting)
+    return {
+      "progress": self._progress,
+      "waiting": waiting,
+      "phase": self._phase,
+      "limit_s": limit_s,
+      "flag": flag,
+    }
+
   def _problem(self, rows: dict[int, dict], now: float) -> str:
-    """What is wrong with another host; '' if nothing is."""
-    for other, (before, life_at, progress_at) in self._seen.items():
-      row = rows.get(other, {})
-      if "ended" in row:
-        return f"host {other} ended: {row['ended']}"
-      if row.get("life") != before.get("life") or "finished" in row:
-        life_at = now
-      moved = row.get("progress") != before.get("progress")
-      if moved or row.get("waiting") or "finished" in row:
-        progress_at = now
-      self._seen[other] = (row, life_at, progress_at)
-      if now - life_at > self._quiet_s:
-        return f"host {other} is gone: no sign of life for {self._quiet_s:.0f} s"
-      if now - progress_at > self._hang_s:
-        return f"host {other} hangs: no progress for {self._hang_s:.0f} s (flag --hang_s)"
+    """What is wrong with another host, or with all of them; '' if nothing is."""
+    for host, seen in self._seen.items():
+      row = rows.get(host, {})
+      if "ended" in row and host != self._index:
+        return f"host {host} ended: {row['ended']}"
+      seen.update(row, now)
+    running = {h: s for h, s in self._seen.items() if "finished" not in s.row}
+    for host, seen in running.items():
+      if host != self._index and now - seen.life_at > self._limits.quiet_s:
+        return (
+          f"host {host} is gone: no sign of life for {self._limits.quiet_s:g} s "
+          "(flag --quiet_s)"
+        )
+    still = {
+      host: seen.row["work"]
+      for host, seen in running.items()
+      if "work" in seen.row and now - seen.work_at > seen.row["work"]["limit_s"]
+    }
+    for host, work in still.items():
+      if host != self._index and not work["waiting"]:
+        return (
+          f"host {host} hangs: no progress for {work['limit_s']:g} s while it is "
+          f"{work['phase']} (flag --{work['flag']})"
+        )
+    # One that only waits is stuck because of another, unless every one of them waits.
+    if len(still) == len(running) and all(work["waiting"] for work in still.values()):
+      work = max(still.values(), key=lambda work: work["limit_s"])
+      return (
+        f"all hosts wait for each other: no progress for {work['limit_s']:g} s "
+        f"(flag --{work['flag']})"
+      )
     return ""
 
 
-def _print_and_exit(message: str) -> None:
+def end_because(message: str) -> None:
+  """Prints why this host ends for another's sake, and ends it."""
   print(
     f"skilljax: {message}. This host ends too; start the same command again on all "
     "hosts: it goes on from the last checkpoint.",
     file=sys.stderr,
     flush=True,
   )
-  os._exit(1)
+  os._exit(OTHER_HOST_FAILED)
 
 
-def _explain_aborts() -> None:
-  """JAX aborts a process as soon as host 0 is gone, in C++ and in its own words."""
+def on_abort(explain: Callable[[], None]) -> None:
+  """Calls `explain` where C++ code aborts this process, which then has status 1.
+
+  JAX does that as soon as it has lost host 0, or has waited in vain for others to join;
+  its own words name neither.
+  """
 
   @ctypes.CFUNCTYPE(None, ctypes.c_int)
-  def explain(number: int) -> None:
+  def handle(number: int) -> None:
     del number
-    text = (
-      "skilljax: JAX has aborted this host. Where its message above speaks of the leader "
-      "task, host 0 is gone; start the same command again on all hosts: it goes on from "
-      "the last checkpoint.\n"
-    )
-    os.write(2, text.encode())
+    explain()
     os._exit(1)
 
-  _KEPT.append(explain)  # C code holds the address only
-  ctypes.CDLL(None).signal(signal.SIGABRT, explain)
+  _KEPT.append(handle)  # C code holds the address only
+  ctypes.CDLL(None).signal(signal.SIGABRT, handle)
+
+
+def is_answered(address: str) -> bool:
+  """Whether a process listens at 'HOST:PORT'."""
+  host, _, port = address.rpartition(":")
+  try:
+    socket.create_connection((host.strip("[]"), int(port)), timeout=3.0).close()
+  except OSError:
+    return False
+  return True
 
 
 _KEPT: list[object] = []

@@ -15,35 +15,26 @@ from skilljax import assembly
 from skilljax.config import ConfigError
 from skilljax.runs import cold_start
 from skilljax.sharding import MeshSettings
-from tests.test_runs import HOUSEHOLD, settings_of
+from tests.test_runs import settings_of
 
+CONFIG = "tests/multihost_config.py"
+MESH = "data=2,fsdp=2,tensor=2"
+OTHER_MESH = "data=1,fsdp=4,tensor=1,slots=2,copies=1,own=2"
 RUN = """
-  import dataclasses, sys
+  import sys
   from skilljax import config
   from skilljax.runs import training
   from skilljax.settings import read_settings
-  from skilljax.sharding import MeshSettings
 
-  policy, folder, updates, *sizes = sys.argv[1:]
-  learner, engine = (
-    MeshSettings(**dict(zip(("data", "fsdp", "tensor"), map(int, text))))
-    for text in sizes
-  )
-  settings = read_settings(config.load("configs/household.py:debug"))
-  settings = dataclasses.replace(settings, mesh=learner, engine_mesh=engine)
-  settings = dataclasses.replace(
-    settings,
-    engine=dataclasses.replace(settings.engine, num_lanes=1, num_slots=8),
-    learner=dataclasses.replace(settings.learner, rows_per_batch=4),
-    train=dataclasses.replace(settings.train, num_updates=int(updates)),
-  )
+  policy, folder, variant = sys.argv[1:]
+  settings = read_settings(config.load(f"tests/multihost_config.py:{variant}"))
   training.run(settings, policy, folder)
 """
 
 
-def train(repo_root, policy, folder, updates, *sizes):
+def train(repo_root, policy, folder, variant):
   subprocess.run(
-    [sys.executable, "-c", textwrap.dedent(RUN), policy, folder, updates, *sizes],
+    [sys.executable, "-c", textwrap.dedent(RUN), policy, folder, variant],
     cwd=repo_root,
     env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8"},
     check=True,
@@ -56,9 +47,7 @@ def train(repo_root, policy, folder, updates, *sizes):
 
 @pytest.fixture(scope="module")
 def policy(repo_root, tmp_path_factory) -> pathlib.Path:
-  settings = settings_of(
-    HOUSEHOLD, repo_root, {"model.num_heads": 4, "model.num_kv_heads": 2}
-  )
+  settings = settings_of(CONFIG, repo_root)
   return cold_start.run(settings, tmp_path_factory.mktemp("cold"))
 
 
@@ -66,10 +55,12 @@ def policy(repo_root, tmp_path_factory) -> pathlib.Path:
 def test_training_on_two_meshes_equals_training_on_one_device(
   repo_root, policy, tmp_path
 ):
-  one = train(repo_root, policy, tmp_path / "one", "2", "111", "111")
-  # Learner and sampler on different meshes, and a checkpoint that changes both.
-  train(repo_root, policy, tmp_path / "eight", "1", "222", "142")
-  rows = train(repo_root, policy, tmp_path / "eight", "2", "141", "212")
+  one = train(repo_root, policy, tmp_path / "one", "updates=2")
+  # Learner and sampler on different meshes; then the run goes on with both changed, and
+  # with all else that says only where and how fast.
+  eight = tmp_path / "eight"
+  train(repo_root, policy, eight, f"{MESH},slots=1,copies=4,own=2,updates=1")
+  rows = train(repo_root, policy, eight, f"{OTHER_MESH},updates=2,other")
   assert len(rows) == len(one) == 2
   for row, expected in zip(rows, one, strict=True):
     assert row.keys() == expected.keys()
@@ -81,8 +72,12 @@ def test_training_on_two_meshes_equals_training_on_one_device(
     load_file(tmp_path / name / "policy" / "model.safetensors")
     for name in ("one", "eight")
   ]
+  moved = 0.0
+  before = load_file(policy / "model.safetensors")
   for name, tensor in policies[0].items():
+    moved = max(moved, float(np.abs(tensor - before[name]).max()))
     np.testing.assert_allclose(policies[1][name], tensor, atol=1e-5, err_msg=name)
+  assert moved > 3e-4  # by thirty times the tolerance
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The watch over other hosts, on a table that stands in for the coordinator's."""
 
 import json
+import socket
 import threading
 import time
 
@@ -45,9 +46,10 @@ def table(monkeypatch):
 @pytest.fixture
 def watched(table, monkeypatch):
   """(watcher of host 1 of 3, messages with which it ended)."""
-  monkeypatch.setattr(watch, "_explain_aborts", lambda: None)
+  monkeypatch.setattr(watch, "on_abort", lambda explain: None)
   ended = []
-  watcher = watch.Watcher(1, 3, quiet_s=0.3, hang_s=0.6, end=ended.append)
+  limits = watch.Limits(quiet_s=0.3, hang_s=0.6, start_s=2.0, save_s=1.2, wait_s=0.9)
+  watcher = watch.Watcher(1, 3, limits=limits, end=ended.append)
   yield watcher, ended
   watcher.close()
 
@@ -59,14 +61,30 @@ def wait_for(ended, seconds=3.0):
   return ended[0] if ended else ""
 
 
-def keep_alive(table, hosts, seconds, *, moving, waiting=False):
-  end, life = time.monotonic() + seconds, 0
-  while time.monotonic() < end:
+def work(progress=0, *, phase=watch.STEADY, waiting=False):
+  """A row's part of the main thread, as a host with the limits of `watched` writes it."""
+  flag, limit_s = {
+    (watch.START, False): ("start_s", 2.0),
+    (watch.STEADY, False): ("hang_s", 0.6),
+    (watch.SAVE, False): ("save_s", 1.2),
+    (watch.STEADY, True): ("wait_s", 0.9),
+  }[phase, waiting]
+  return {
+    **{"progress": progress, "waiting": waiting, "phase": phase},
+    **{"limit_s": limit_s, "flag": flag},
+  }
+
+
+def keep_alive(table, hosts, seconds, *, moving, until=(), **state):
+  """Writes rows of living hosts; those of `moving` make progress, the others `state`."""
+  begin, life = time.monotonic(), 0
+  while time.monotonic() < begin + seconds and not until:
     life += 1
     for host in hosts:
-      progress = life if host in moving else 0
-      table.write(host, life=life, progress=progress, waiting=waiting)
+      row = work(life) if host in moving else work(**state)
+      table.write(host, life=life, work=row)
     time.sleep(0.02)
+  return time.monotonic() - begin
 
 
 def test_hosts_that_live_and_move_are_left_alone(table, watched):
@@ -96,18 +114,70 @@ def test_a_coordinator_that_is_frozen_is_named(table, watched):
   table.frozen.set()
 
 
-def test_a_host_that_lives_and_does_nothing_hangs(table, watched):
+@pytest.mark.parametrize(
+  ("phase", "least", "said"),
+  [
+    (watch.STEADY, 0.6, "for 0.6 s while it is in the run (flag --hang_s)"),
+    (watch.SAVE, 1.2, "for 1.2 s while it is saving (flag --save_s)"),
+    (watch.START, 2.0, "for 2 s while it is starting (flag --start_s)"),
+  ],
+)
+def test_a_host_that_lives_and_does_nothing_hangs(table, watched, phase, least, said):
   watcher, ended = watched
   watcher.start()
-  keep_alive(table, (0, 2), 1.4, moving=(2,))
-  assert wait_for(ended).startswith("host 0 hangs: no progress")
+  took = keep_alive(table, (0, 2), 5.0, moving=(2,), until=ended, phase=phase)
+  assert ended == [f"host 0 hangs: no progress {said}"]
+  assert least < took < least + 1.0
 
 
-def test_a_host_that_waits_for_others_does_not_hang(table, watched):
+def test_a_host_that_waits_for_one_that_moves_does_not_hang(table, watched):
   watcher, ended = watched
   watcher.start()
-  keep_alive(table, (0, 2), 1.4, moving=(), waiting=True)
+  watcher.enter(watch.STEADY)
+  with watcher.waiting():
+    keep_alive(table, (0, 2), 1.5, moving=(2,), waiting=True)
   assert not ended
+
+
+def test_hosts_that_all_wait_for_each_other_end(table, watched):
+  watcher, ended = watched
+  watcher.start()
+  watcher.enter(watch.STEADY)
+  with watcher.waiting():
+    took = keep_alive(table, (0, 2), 5.0, moving=(), until=ended, waiting=True)
+  assert ended == ["all hosts wait for each other: no progress for 0.9 s (flag --wait_s)"]
+  assert 0.9 < took < 1.9
+
+
+def test_while_hosts_start_they_may_wait_for_each_other_for_longer(table, watched):
+  watcher, ended = watched
+  watcher.start()
+  with watcher.waiting():  # in the phase that a host begins with
+    keep_alive(table, (0, 2), 1.5, moving=(), waiting=True)
+  assert not ended
+
+
+def test_what_waits_and_what_a_phase_may_take():
+  limits = watch.Limits(hang_s=1, start_s=7, save_s=2, wait_s=3)
+  assert limits.of(watch.STEADY, waiting=False) == (1, "hang_s")
+  assert limits.of(watch.STEADY, waiting=True) == (3, "wait_s")
+  assert limits.of(watch.SAVE, waiting=False) == (2, "save_s")
+  assert limits.of(watch.SAVE, waiting=True) == (3, "wait_s")
+  assert limits.of(watch.START, waiting=True) == (7, "start_s")
+  # What a run promises: the others end within 60 s, a moment of theirs included.
+  default = watch.Limits()
+  assert max(default.quiet_s, default.hang_s) + 10 <= 60
+  with pytest.raises(ValueError, match=r"hang_s=0 must be > 0 \(flag --hang_s\)"):
+    watch.Limits(hang_s=0)
+
+
+def test_an_address_is_answered_while_somebody_listens():
+  with socket.socket() as server:
+    server.bind(("127.0.0.1", 0))
+    server.listen()
+    address = f"127.0.0.1:{server.getsockname()[1]}"
+    assert watch.is_answered(address)
+  assert not watch.is_answered(address)
 
 
 def test_a_goodbye_is_passed_on_and_a_finish_is_none(table, watched):
@@ -132,16 +202,21 @@ def test_without_the_coordinator_host_0_is_gone(table, watched):
   )
 
 
-def test_progress_and_waiting_are_told(table, watched):
+def test_progress_waiting_and_phase_are_told(table, watched):
   watcher, _ = watched
   watcher.start()
+
+  def told():
+    time.sleep(0.1)
+    return json.loads(table.rows["skilljax/watch/1"])["work"]
+
   with watcher.waiting():
     watcher.tick()
-    time.sleep(0.1)
-    state = json.loads(table.rows["skilljax/watch/1"])
-    assert state["waiting"] and state["progress"] == 1
-  time.sleep(0.1)
-  state = json.loads(table.rows["skilljax/watch/1"])
-  assert not state["waiting"] and state["progress"] == 2
+    assert told() == {
+      **{"progress": 1, "waiting": True, "phase": watch.START},
+      **{"limit_s": 2.0, "flag": "start_s"},
+    }
+  assert watcher.enter(watch.STEADY) == watch.START
+  assert told() == work(3)
   watcher.say_goodbye("KeyboardInterrupt: ")
   assert json.loads(table.rows["skilljax/watch/1"]) == {"ended": "KeyboardInterrupt: "}

@@ -11,7 +11,6 @@ never killed. Must not know about: flags, what an update does.
 """
 
 import dataclasses
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 from skilljax import assembly, checkpoint, folders, hosts, preflight
 from skilljax import train as train_lib
-from skilljax.config import ConfigError, plain, to_json
+from skilljax.config import ConfigError, flatten, plain, to_json
 from skilljax.engine.engine import DecodeEngine
 from skilljax.engine.lanes import LaneEngine
 from skilljax.envs import base as envs
@@ -44,7 +43,7 @@ def run(settings: Settings, policy_folder: str | Path, folder: str | Path) -> Pa
   """Trains from a policy folder, or goes on from the last checkpoint in `folder`.
 
   Args:
-    settings: of the run; a resumed run must have the same, except `train.num_updates`.
+    settings: of the run; a resumed run must have the same, except for `MAY_CHANGE`.
     policy_folder: the cold-start policy, which is also the KL reference.
     folder: of the run.
   Returns:
@@ -103,17 +102,10 @@ def run(settings: Settings, policy_folder: str | Path, folder: str | Path) -> Pa
     )
     desk = _Desk(settings, folder, checkpointer, policy, origin, engine, pool, resumed)
     state = train_lib.run(shop, state, on_update=desk.on_update)
+    hosts.enter(hosts.SAVE)
     desk.close()
   save_result(folder, policy, state)
   return folder / "policy"
-
-
-# Keys of `proposer.endpoint` that a resumed run may change: an address that moved, a
-# budget that was too small.
-WAYS_TO_ASK = (
-  *("url", "key_variable", "timeout_s", "max_retries", "backoff_s"),
-  *("concurrency", "max_calls", "max_response_bytes"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,12 +150,15 @@ class _Desk:
   def on_update(self, state: train_lib.LoopState, update: train_lib.Update) -> None:
     """Called after each update, with the state that follows it."""
     train = self._settings.train
-    if self._writes:
-      self._record(state, update)
-    if state.update % train.checkpoint_every == 0 or state.update == train.num_updates:
-      self._checkpointer.save(
-        state.update, state.train, host_state(state, self._settings, self._origin)
-      )
+    with hosts.phase(hosts.SAVE):
+      if self._writes:
+        self._record(state, update)
+      if state.update % train.checkpoint_every == 0 or state.update == train.num_updates:
+        self._checkpointer.save(
+          state.update, state.train, host_state(state, self._settings, self._origin)
+        )
+    if update.trained:
+      hosts.enter(hosts.STEADY)  # by now everything is compiled
 
   def _record(self, state: train_lib.LoopState, update: train_lib.Update) -> None:
     """Rows of metrics and records, and the line on the screen; on one host."""
@@ -242,6 +237,35 @@ def restore(
   return state, step
 
 
+# What a resumed run may change: keys, and whole sections. Everything else decides what is
+# played or learned; so do engine.max_len, where an episode ends, and learner.row_len, a
+# constant of one aggregation mode.
+MAY_CHANGE = (
+  # A longer run is the same run, and its rhythm of saving changes no result.
+  *("train.num_updates", "train.checkpoint_every", "train.keep_checkpoints"),
+  # Another command's: evaluation, and the cold start that made the policy.
+  *("eval", "cold_start", "sft", "model"),
+  # Where and how fast, results equal up to the rounding of floats (tests/test_mesh.py):
+  # devices and what is recomputed on them,
+  *("mesh", "engine_mesh", "numerics.remat"),
+  *("learner.rows_per_batch", "learner.logprob_chunk"),
+  # the sampler's programs and their schedule: a sample depends on neither,
+  *("engine.num_slots", "engine.num_lanes", "engine.decode_chunk", "engine.decode_rows"),
+  *("engine.attend_buckets", "engine.extend_buckets", "engine.row_buckets"),
+  *("engine.exit_fraction", "agent.budget.step_share", "agent.budget.poll_timeout_s"),
+  # environment processes (their time-outs end nothing that answers), and the folder of
+  # derived files,
+  *("pool", "env.cache_dir"),
+  # an address of the teacher that moved, a budget that was too small: no answer that is
+  # there already changes.
+  *("proposer.endpoint.url", "proposer.endpoint.key_variable"),
+  *("proposer.endpoint.timeout_s", "proposer.endpoint.max_retries"),
+  *("proposer.endpoint.backoff_s", "proposer.endpoint.concurrency"),
+  *("proposer.endpoint.max_calls", "proposer.endpoint.max_response_bytes"),
+)
+_FREE = tuple(f"{key}." for key in MAY_CHANGE)
+
+
 def _check_same(host: Mapping[str, Any], settings: Settings, origin: Origin) -> None:
   """Raises a ConfigError if a checkpoint was made with another config or other files."""
   if host["tokenizer"] != origin.tokenizer:
@@ -254,23 +278,21 @@ def _check_same(host: Mapping[str, Any], settings: Settings, origin: Origin) -> 
       "the initial banks have changed since the checkpoint was made; restore the files, "
       "or start in an empty --workdir (config key train.initial_banks)"
     )
-  ours, theirs = json.loads(to_json(settings.resolved)), dict(host["config"])
-  for config in (ours, theirs):
-    # A longer run is the same run, and its rhythm of saving changes no result.
-    for key in ("num_updates", "checkpoint_every", "keep_checkpoints"):
-      config["train"] = {**config["train"], key: None}
-    config.pop("eval")
-    if (config.get("proposer") or {}).get("endpoint"):
-      # Where and how a teacher is asked changes no answer that is there already.
-      endpoint = {**config["proposer"]["endpoint"], **dict.fromkeys(WAYS_TO_ASK)}
-      config["proposer"] = {**config["proposer"], "endpoint": endpoint}
-  changed = sorted(
-    name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)
+  ours, theirs = (
+    flatten(config) for config in (plain(settings.resolved), host["config"])
   )
+  changed = [
+    f"{key}={ours.get(key)!r} (there: {theirs.get(key)!r})"
+    for key in sorted(ours.keys() | theirs.keys())
+    # None and an absent key are the same default.
+    if ours.get(key) != theirs.get(key) and not f"{key}.".startswith(_FREE)
+  ]
   if changed:
+    more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
     raise ConfigError(
-      f"config sections {changed} differ from those of the checkpoint; restore them, or "
-      "start in an empty --workdir"
+      f"config keys differ from those of the checkpoint: {', '.join(changed[:5])}{more}; "
+      "restore them, or start in an empty --workdir. Only what says where and how fast a "
+      "run goes on may change (docs/architecture.md, Checkpoints)"
     )
 
 
