@@ -100,6 +100,16 @@ def test_a_preempted_slice_starts_again_and_a_failing_command_only_so_often(gke)
   assert left["onExitCodes"] == {"containerName": name, "operator": "In", "values": [42]}
 
 
+@pytest.mark.parametrize(("code", "pauses"), [(0, []), (1, []), (42, [15]), (143, [])])
+def test_a_pod_that_left_waits_for_the_one_that_failed(gke, code, pauses):
+  """Kubernetes takes the reason from the pod that it hears of first."""
+  done = gke(
+    "host.sh", "bash", "-c", 'printf "%s|" "$@"; exit "$1"', "x", str(code), "a b"
+  )
+  assert (done.returncode, done.stdout) == (code, f"{code}|a b|")
+  assert gke.pauses() == pauses
+
+
 def test_pods_find_each_other_and_the_work_folder(gke):
   document = manifest(gke, GKE_PVC="claim", GKE_MOUNT="/work")
   network = {"enableDNSHostnames": True, "subdomain": "first"}
