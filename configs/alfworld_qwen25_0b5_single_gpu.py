@@ -9,13 +9,19 @@
   python -m experiments.evaluate --config=configs/alfworld_qwen25_0b5_single_gpu.py \
       --policy=runs/alf0b5/policy --banks=runs/alf0b5/banks --workdir=runs/alf0b5/seen
 
-Never run yet. Memory: docs/pods.md; a GPU of 24 GB takes `--config.engine.num_slots=24`
-and `--config.learner.moment_dtype=bfloat16`. For 300 updates of 64 episodes and some 200
-probes; hours by the roofline, which real runs miss by two to four times. With PRICE of a
-chip-hour the cost is chip-hours x PRICE.
+A GPU of 24 GB takes `--config.engine.num_slots=24` and
+`--config.learner.moment_dtype=bfloat16`.
+Never run yet. Places, by `:on=`: machines, the memory that a chip holds at its worst, the
+least time of an update by the roofline, and what 300 updates of 64 episodes and some 200
+probes take if real runs need two to four times that (docs/pods.md: the table, formulas).
 
-  on=gpu_1   one H100, the default           22 s an update   1.8 h     2 chip-hours
-  on=v6e_1   one chip of v6e                 37 s             3.1 h     3
+  on=gpu_1   one H100, the default: JOB_GPUS=1 JOB_CPUS=24
+             at most 27.3 GiB of 79.0, 22 s an update; 4-8 h, 4-8 chip-hours
+  on=v6e_1   TPU_TYPE=v6e-1; GKE_TOPOLOGY=1x1; 1 host of one chip
+             at most 21.3 GiB of 31.2, 37 s an update; 6-12 h, 6-12 chip-hours
+
+Cost = chip-hours x price of one. At $3.00 (look yours up) it is $12-24 on gpu_1. Workers
+need TPU_EXTRAS=alfworld (GKE_, XPK_), or pip's .[alfworld].
 
 No published result at this size: the smallest is 1.5 B, where GRPO has 72.8. The settings
 are SkillMaster's.

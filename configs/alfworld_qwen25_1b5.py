@@ -8,13 +8,22 @@
   python -m experiments.evaluate --config=configs/alfworld_qwen25_1b5.py \
       --policy=runs/alf1b5/policy --banks=runs/alf1b5/banks --workdir=runs/alf1b5/seen
 
-Never run yet. Chips, by `:on=` (memory of each: docs/pods.md), for 300 updates of
-64 episodes and some 200 probes; hours by the roofline, which real runs miss by two to
-four times. With PRICE of a chip-hour the cost is chip-hours x PRICE.
+Never run yet. Places, by `:on=`: machines, the memory that a chip holds at its worst, the
+least time of an update by the roofline, and what 300 updates of 64 episodes and some 200
+probes take if real runs need two to four times that (docs/pods.md: the table, formulas).
 
-  on=v6e_4   v6e:2x2, the default            26 s an update   2.2 h     9 chip-hours
-  on=v5e_8   v5e:2x4 (add --hosts=auto)      49 s             4.1 h    32
-  on=gpu_1   one H100                        70 s             5.8 h     6
+  on=v6e_4   the default: TPU_TYPE=v6e-4; GKE_TOPOLOGY=2x2; 1 host
+             at most 20.6 GiB of 31.2, 26 s an update; 4.5-9 h, 18-36 chip-hours
+  on=v5e_8   GKE_TOPOLOGY=2x4 GKE_CHIPS=4; 2 hosts, so add --hosts=auto
+             at most 11.9 GiB of 15.8, 49 s an update; 8-16 h, 64-128 chip-hours
+             A TPU VM, TPU_TYPE=v5litepod-8, is one host of 8 chips. There add
+             --config.engine_mesh.data=4 --config.engine.num_slots=48
+             --config.pool.envs_per_worker=3, or half of them do not sample.
+  on=gpu_1   one H100: JOB_GPUS=1 JOB_CPUS=24
+             at most 55.9 GiB of 79.0, 70 s an update; 12-24 h, 12-24 chip-hours
+
+Cost = chip-hours x price of one. At $2.70 (v6e on demand, 2025; look yours up) it is
+$49-97 on v6e_4. Workers need TPU_EXTRAS=alfworld (GKE_, XPK_), or pip's .[alfworld].
 
 Literature, seen split, success in percent: the checkpoint itself 4.1, GRPO 72.8, GiGPO
 86.7; SkillMaster has no result at this size. Its hyper-parameters otherwise.

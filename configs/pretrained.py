@@ -21,7 +21,8 @@ class Place:
 
   Attributes:
     mesh: of the learner, over all chips.
-    engine_mesh: of one sampler. A TPU host has four chips and a sampler of its own.
+    engine_mesh: of one sampler, over all chips of a host, which has one of its own: four
+      where there are several TPU hosts. A TPU VM v5litepod-8 is one host of eight.
     rows: of a micro-batch, over all chips.
     slots: episodes that one sampler plays at once.
     remat: what the backward pass computes again.

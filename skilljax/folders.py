@@ -66,11 +66,26 @@ def _check_folder(path: Path, given: str) -> None:
       raise ConfigError(
         f"{given}: {above} is in the way; it must be a folder, or not be there"
       )
-    # A file without a name: os.access knows nothing of network file systems.
-    with tempfile.TemporaryFile(dir=above):
-      pass
+    # Tried, not asked: os.access knows nothing of network file systems.
+    with tempfile.TemporaryDirectory(prefix=".skilljax-", dir=above) as tried:
+      _try(Path(tried), given)
   except OSError as error:
     raise ConfigError(
       f"{given} cannot be written: {error.strerror or error} at {path}; give a folder "
       "that this user may write"
+    ) from error
+
+
+def _try(folder: Path, given: str) -> None:
+  """Does in an empty folder what a checkpoint does: its folder is renamed when whole."""
+  before = folder / "before"
+  before.mkdir()
+  (before / "file").write_text("x")
+  try:
+    before.rename(folder / "after")
+  except OSError as error:
+    raise ConfigError(
+      f"{given}: {error.strerror or error} where a folder with a file in it is renamed, "
+      "which is how a checkpoint gets its name; use a bucket with a hierarchical "
+      "namespace, or mount it with gcsfuse --rename-dir-limit=1000000 (docs/pods.md)"
     ) from error

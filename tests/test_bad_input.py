@@ -221,12 +221,29 @@ def test_files_in_the_way(tmp_path, monkeypatch):
   folders.check_writable(tmp_path / "new" / "run", folders=("a",), files=("b",))
   assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "link"]
 
-  def refuse(**_):
+  def refuse(*_):
     raise PermissionError(13, "Permission denied")
 
-  monkeypatch.setattr(folders.tempfile, "TemporaryFile", refuse)
+  monkeypatch.setattr(pathlib.Path, "write_text", refuse)
   with pytest.raises(ConfigError, match=r"cannot be written: Permission denied"):
     folders.check_writable(tmp_path / "new")
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "link"]
+
+
+def test_a_mount_that_cannot_rename_what_a_checkpoint_renames(tmp_path, monkeypatch):
+  """gcsfuse renames empty folders and files of any bucket, and says EMFILE of others."""
+  rename = pathlib.Path.rename
+
+  def as_gcsfuse(self, target):
+    if self.is_dir() and list(self.iterdir()):
+      raise OSError(24, "Too many open files")
+    return rename(self, target)
+
+  monkeypatch.setattr(pathlib.Path, "rename", as_gcsfuse)
+  said = r"--workdir=.*/run: Too many open files where .*namespace.*--rename-dir-limit"
+  with pytest.raises(ConfigError, match=said):
+    folders.check_writable(tmp_path / "run", folders=("checkpoints",))
+  assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bucket_is_no_policy_and_no_banks(settings, policy):

@@ -96,6 +96,11 @@ assignments() {
   done
 }
 
+# extras NAME: 'alfworld,webshop' or nothing.
+extras() {
+  shaped "$1" '([a-z][a-z-]*(,[a-z][a-z-]*)*)?' "extras of setup.py, 'alfworld,webshop'"
+}
+
 # wants_command EXAMPLE "$@"
 wants_command() {
   [ $# -gt 1 ] || die "$action needs a command, for example: $1"
@@ -220,12 +225,12 @@ quietly() {
 
 # For GKE, with xpk or without: the image, and the logs of pods.
 
-# push_image IMAGE
+# push_image IMAGE EXTRAS
 push_image() {
   needs docker "see https://docs.docker.com/engine/install"
   make_bundle
   noted docker build --platform linux/amd64 --file "$here/Dockerfile" --tag "$1" \
-    "$scratch/context" || fail "docker build failed: $(what_went_wrong)"
+    --build-arg "EXTRAS=tpu${2:+,$2}" "$scratch/context" || fail "docker build failed: $(what_went_wrong)"
   noted docker push "$1" ||
     fail "docker push failed: $(what_went_wrong); see gcloud auth configure-docker"
 }

@@ -21,11 +21,15 @@ GKE_TOPOLOGY="${GKE_TOPOLOGY:-2x4}"
 GKE_MOUNT="${GKE_MOUNT:-/mnt/runs}"
 GKE_SPOT="${GKE_SPOT:-0}"
 GKE_MAX_RESTARTS="${GKE_MAX_RESTARTS:-10}"
+GKE_EXTRAS="${GKE_EXTRAS-}"
 GKE_ENV="${GKE_ENV-}"
+# In the image, whose folder is the checkout.
+host=/skilljax/tpu_scripts/host.sh
 
 check_image() {
   required GKE_IMAGE "the image with its registry, which 'setup' pushes"
   shaped GKE_IMAGE '[A-Za-z0-9./:@_-]+' "an image, for example REGISTRY/skilljax:1"
+  extras GKE_EXTRAS
 }
 
 check_name() {
@@ -96,7 +100,7 @@ json() {
 
 render() {
   local line name value word command="" env=""
-  for word in "$@"; do
+  for word in "$host" "$@"; do
     json "$word"
     command="$command, $string"
   done
@@ -153,7 +157,7 @@ TABLE
 }
 
 setup() {
-  push_image "$GKE_IMAGE"
+  push_image "$GKE_IMAGE" "$GKE_EXTRAS"
 }
 
 create() {

@@ -3,7 +3,8 @@
 #
 #   launch.sh [--dry-run] create              make the TPU VM, or queue for one and wait
 #   launch.sh [--dry-run] wait                go on waiting for it
-#   launch.sh [--dry-run] setup               copy this commit to all workers, install
+#   launch.sh [--dry-run] setup               copy this commit to all workers, install,
+#                                             mount the bucket, run the hook
 #   launch.sh [--dry-run] run COMMAND...      start COMMAND on all workers, detached
 #   launch.sh [--dry-run] resume COMMAND...   after a preemption: create, setup, run
 #   launch.sh [--dry-run] keep COMMAND...     run, and resume until COMMAND has finished
@@ -24,6 +25,10 @@ TPU_TYPE="${TPU_TYPE:-v5litepod-8}"
 TPU_SPOT="${TPU_SPOT:-0}"
 TPU_QUEUED="${TPU_QUEUED:-0}"
 TPU_PYTHON="${TPU_PYTHON:-python3.11}"
+TPU_EXTRAS="${TPU_EXTRAS-}"
+TPU_BUCKET="${TPU_BUCKET-}"
+TPU_MOUNT="${TPU_MOUNT:-/mnt/runs}"
+TPU_HOOK="${TPU_HOOK-}"
 TPU_ENV="${TPU_ENV-}"
 TPU_WAIT="${TPU_WAIT:-21600}"
 TPU_POLL="${TPU_POLL:-60}"
@@ -46,6 +51,10 @@ whole TPU_WAIT 1
 whole TPU_POLL 1
 whole TPU_ATTEMPTS 1
 assignments TPU_ENV
+extras TPU_EXTRAS
+shaped TPU_BUCKET '([a-z0-9][a-z0-9._-]+)?' "the name of a bucket, without gs://"
+shaped TPU_MOUNT '/[A-Za-z0-9._/-]+' "a path on the workers"
+[ -z "$TPU_HOOK" ] || [ -f "$TPU_HOOK" ] || die "TPU_HOOK is '$TPU_HOOK'; no such file"
 example="$action python -m experiments.train --config=… --workdir=…"
 needs gcloud "see https://cloud.google.com/sdk/docs/install"
 
@@ -188,25 +197,25 @@ delete() {
 }
 
 setup() {
+  local hook=""
   make_bundle
   repeat tpu-vm scp "$bundle" "$TPU_NAME:skilljax.bundle" --worker all || explain setup
+  if [ -n "$TPU_HOOK" ]; then
+    hook=../skilljax.hook
+    repeat tpu-vm scp "$TPU_HOOK" "$TPU_NAME:skilljax.hook" --worker all || explain setup
+  fi
+  # shellcheck disable=SC2086  # TPU_ENV holds words
   repeat tpu-vm ssh "$TPU_NAME" --worker all --command "set -e
 if [ -x $worker ] && $worker busy; then echo 'a run is already going' >&2; exit 9; fi
-command -v $TPU_PYTHON >/dev/null || {
-  sudo add-apt-repository -y ppa:deadsnakes/ppa
-  sudo apt-get -o DPkg::Lock::Timeout=300 install -y \
-    $TPU_PYTHON-venv $TPU_PYTHON-dev build-essential
-}
 mkdir -p skilljax
 cd skilljax
 rm -f .installed
 git init -q
 git fetch -q ~/skilljax.bundle HEAD
 git checkout -q -f FETCH_HEAD
-[ -x .venv/bin/pip ] || $TPU_PYTHON -m venv .venv
-.venv/bin/pip install -q -e '.[tpu]'
-.venv/bin/python -c 'import jax; print(jax.process_index(), jax.local_devices())'
-git rev-parse HEAD >.installed" || explain setup
+cd ..
+$worker install $TPU_PYTHON tpu${TPU_EXTRAS:+,$TPU_EXTRAS} '$TPU_BUCKET' $TPU_MOUNT \
+  '$hook' $(set -f && quoted $TPU_ENV)" || explain setup
 }
 
 # workers WHO VERB ARGUMENTS...: worker.sh on WHO.
@@ -224,7 +233,7 @@ workers() {
 # The run on all workers in one word, the worst first, in $now; $where is its first line.
 look_at_run() {
   if quietly workers all state "$@"; then
-    for now in other bare failed lost idle running finished; do
+    for now in other bare lost failed left idle running finished; do
       if where="$(grep -m 1 -E "^[^ ]+: $now" "$scratch/answer")"; then return 0; fi
     done
   fi
@@ -244,7 +253,7 @@ run() {
 }
 
 # Checkpoints make the run itself resumable: the same command goes on where it was. So
-# resuming is only a matter of having machines again.
+# resuming is only a matter of having machines again, with what the command needs.
 resume() {
   wants_command "$example" "$@"
   settle
@@ -281,7 +290,8 @@ tidy() {
 }
 
 # Goes on until the command has ended by itself. A command that fails is not repeated: it
-# would fail again. But a preemption may first look like that, hence a second look.
+# would fail again. But a preemption may first look like that, hence more looks. Hosts that
+# left because of another one say nothing of the command; that one may still be ending.
 keep() {
   local attempt=0 odd=0 ours=0 status
   wants_command "$example" "$@"
@@ -305,6 +315,13 @@ keep() {
         continue
         ;;
       other:*) die "another command is running on '$TPU_NAME'; 'stop' it first" ;;
+      left:1)
+        odd=$((odd + 1))
+        if [ "$odd" -lt 2 ]; then
+          sleep "$TPU_POLL"
+          continue
+        fi
+        ;;
       failed:1 | unreachable:*)
         odd=$((odd + 1))
         if [ "$now" = unreachable ]; then

@@ -19,12 +19,16 @@ XPK_PROJECT="${XPK_PROJECT-}"
 XPK_ZONE="${XPK_ZONE-}"
 XPK_STORAGE="${XPK_STORAGE-}"
 XPK_MAX_RESTARTS="${XPK_MAX_RESTARTS:-50}"
+XPK_EXTRAS="${XPK_EXTRAS-}"
 XPK_ENV="${XPK_ENV-}"
+# In the image, whose folder is the checkout.
+host=/skilljax/tpu_scripts/host.sh
 name='[a-z]([-a-z0-9]{0,38}[a-z0-9])?'
 
 check_image() {
   required XPK_IMAGE "the image with its registry, which 'setup' pushes"
   shaped XPK_IMAGE '[A-Za-z0-9./:@_-]+' "an image, for example REGISTRY/skilljax:1"
+  extras XPK_EXTRAS
 }
 
 check_name() {
@@ -56,12 +60,12 @@ explain() {
 }
 
 setup() {
-  push_image "$XPK_IMAGE"
+  push_image "$XPK_IMAGE" "$XPK_EXTRAS"
 }
 
 # xpk puts the command into a manifest as a line of shell. Backslashes (%q) also keep
-# Kubernetes from reading $$ and $(A). xpk starts it again after the exit statuses 42 and
-# 127 to 255, as of a killed process, and not after an error in Python.
+# Kubernetes from reading $$ and $(A). xpk starts it again after the exit statuses 42 (left
+# because of another host) and 127 to 255 (killed), and not after an error in Python (1).
 create() {
   local more=() word
   [ -z "$XPK_STORAGE" ] || more+=(--storage "$XPK_STORAGE")
@@ -75,7 +79,7 @@ create() {
       *[[:cntrl:]]*) die "xpk cannot hold a line break or tab in the command" ;;
     esac
   done
-  word="$(printf '%q ' "$@")"
+  word="$(printf '%q ' "$host" "$@")"
   workload create --workload "$XPK_NAME" --command "${word% }" \
     --tpu-type "$XPK_TYPE" --docker-image "$XPK_IMAGE" \
     --max-restarts "$XPK_MAX_RESTARTS" "${more[@]+"${more[@]}"}" || explain create

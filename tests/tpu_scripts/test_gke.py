@@ -90,9 +90,24 @@ def test_a_preempted_slice_starts_again_and_a_failing_command_only_so_often(gke)
   assert rule["onJobFailureReasons"] == ["PodFailurePolicy"]
   job, pod = slice_of(document)
   assert job["backoffLimit"] == 0 and pod["restartPolicy"] == "Never"
-  (rule,) = job["podFailurePolicy"]["rules"]
-  assert rule["action"] == "FailJob"
-  assert rule["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+  rules = job["podFailurePolicy"]["rules"]
+  assert [rule.pop("action") for rule in rules] == ["FailJob"] * 2
+  preempted, left = rules
+  assert preempted["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+  # Left because of another host; a status of the command's own counts as a restart.
+  (container,) = pod["containers"]
+  name = container["name"]
+  assert left["onExitCodes"] == {"containerName": name, "operator": "In", "values": [42]}
+
+
+@pytest.mark.parametrize(("code", "pauses"), [(0, []), (1, []), (42, [15]), (143, [])])
+def test_a_pod_that_left_waits_for_the_one_that_failed(gke, code, pauses):
+  """Kubernetes takes the reason from the pod that it hears of first."""
+  done = gke(
+    "host.sh", "bash", "-c", 'printf "%s|" "$@"; exit "$1"', "x", str(code), "a b"
+  )
+  assert (done.returncode, done.stdout) == (code, f"{code}|a b|")
+  assert gke.pauses() == pauses
 
 
 def test_pods_find_each_other_and_the_work_folder(gke):
@@ -123,7 +138,8 @@ def test_the_command_comes_through_whole(gke):
   hostile += ['"', "*", "é", "@NAME@ @ENV@", "#slice# x", "{a: [b]}", " - c: d ", "&&"]
   document = manifest(gke, *hostile, GKE_ENV="A=$(B) C=* D=")
   (container,) = slice_of(document)[1]["containers"]
-  assert [as_kubernetes_reads(word) for word in container["command"]] == hostile
+  command = [as_kubernetes_reads(word) for word in container["command"]]
+  assert command == ["/skilljax/tpu_scripts/host.sh", *hostile]
   env = {row["name"]: as_kubernetes_reads(row["value"]) for row in container["env"]}
   assert env == {"A": "$(B)", "C": "*", "D": ""}
   assert manifest(gke)["metadata"]["name"] == "first"
@@ -196,6 +212,7 @@ def test_setup_builds_the_commit_and_pushes(gke):
   assert gke("gke.sh", "setup").returncode == 0
   build, push = gke.calls("docker")
   assert build[0] == "build" and SETTINGS["GKE_IMAGE"] in build
+  assert "EXTRAS=tpu" in build
   assert push == ["push", SETTINGS["GKE_IMAGE"]]
   gke.on("docker push", fails("denied: no token"))
   gke.fails(1, "denied: no token; see gcloud auth", "gke.sh", "setup")
@@ -203,6 +220,13 @@ def test_setup_builds_the_commit_and_pushes(gke):
   gke.fails(1, "docker build failed: no such host", "gke.sh", "setup")
   (gke.scripts / "README.md").write_text("changed")
   gke.fails(2, "commit your changes", "gke.sh", "setup")
+
+
+def test_setup_builds_with_extras(gke):
+  assert gke("gke.sh", "setup", GKE_EXTRAS="alfworld,webshop").returncode == 0
+  build = gke.calls("docker")[0]
+  assert build[build.index("--build-arg") + 1] == "EXTRAS=tpu,alfworld,webshop"
+  gke.fails(2, "GKE_EXTRAS is 'a;b'; needed", "gke.sh", "setup", GKE_EXTRAS="a;b")
 
 
 @pytest.mark.parametrize(

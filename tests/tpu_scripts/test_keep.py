@@ -46,6 +46,7 @@ def test_resume_makes_machines_again(launch, state, verbs):
   [
     ("idle", ["stop", "start"]),
     ("lost", ["stop", "start"]),
+    ("left", ["stop", "start"]),
     ("bare", ["stop", "scp", "install", "start"]),
   ],
 )
@@ -164,6 +165,59 @@ def test_keep_starts_again_what_was_lost_on_one_of_two_workers(launch):
   assert [x for x in steps(launch) if x in ("stop", "start")] == ["stop", "start"]
 
 
+LEFT = "w-0: left\nw-1: "
+
+
+@pytest.mark.parametrize("other", ["lost", "running", "left"])
+def test_keep_starts_again_where_hosts_left_because_of_another(launch, other):
+  """Of which they know only that it is gone: restarted, hanging, or killed."""
+  machine(launch, "READY")
+  done = "w-0: finished\nw-1: finished"
+  both = "w-0: running\nw-1: running"
+  looks = [LEFT + other] * (2 if other == "lost" else 3)  # the last one is resume's
+  launch.on("worker.sh state", both, *looks, both, done)
+  assert launch("launch.sh", "keep", "x").returncode == 0
+  assert [x for x in steps(launch) if x in ("stop", "start")] == ["stop", "start"]
+
+
+def test_keep_sets_up_again_what_was_restarted_while_the_others_left(launch):
+  machine(launch, "READY")
+  bare = LEFT + "bare"
+  launch.on("worker.sh state", "w-0: running\nw-1: running", bare, bare, "w-0: finished")
+  assert launch("launch.sh", "keep", "x").returncode == 0
+  made = [verb for verb in steps(launch) if verb not in ("describe", "state")]
+  assert made == ["stop", "scp", "install", "start"]
+
+
+def test_keep_waits_for_the_host_that_the_others_left_for(launch):
+  """It was still ending, and has failed by itself: nothing is repeated."""
+  machine(launch, "READY")
+  left = [LEFT + "running", *[LEFT + "failed 1"] * 2]
+  launch.on("worker.sh state", "w-0: running\nw-1: running", *left)
+  launch.fails(1, "itself failed (w-1: failed 1)", "launch.sh", "keep", "x")
+  assert [x for x in steps(launch) if x in ("stop", "start")] == ["stop"]
+
+
+def test_hosts_that_always_leave_are_not_started_for_ever(launch):
+  machine(launch, "READY")
+  workers(launch, "running", "left")
+  launch.fails(1, "gave up after 3", "launch.sh", "keep", "x", TPU_ATTEMPTS="3")
+  assert steps(launch).count("start") == 3
+
+
+def test_a_new_machine_gets_extras_bucket_and_hook_again(launch):
+  hook = launch.folder / "hook.sh"
+  hook.write_text("true")
+  machine(launch, "READY", "PREEMPTED", "PREEMPTED", "READY")
+  workers(launch, "running", "finished")
+  env = {"TPU_EXTRAS": "alfworld", "TPU_BUCKET": "my-runs", "TPU_HOOK": str(hook)}
+  assert launch("launch.sh", "keep", "x", **env).returncode == 0
+  made = [verb for verb in steps(launch) if verb not in ("describe", "state")]
+  assert made == ["delete", "create", "scp", "scp", "install", "start"]
+  (text,) = (words[8] for words in launch.calls() if "worker.sh install" in words[-3])
+  assert "tpu,alfworld 'my-runs' /mnt/runs" in text and "'../skilljax.hook'" in text
+
+
 def test_keep_does_not_repeat_a_command_that_fails_by_itself(launch):
   machine(launch, "READY")
   workers(launch, "idle", "idle", "running", "failed 3")
@@ -188,7 +242,7 @@ def test_a_failure_that_turns_out_to_be_a_preemption_is_one(launch):
 def test_keep_outlives_bad_luck_while_it_makes_a_machine(launch):
   machine(launch, *[NOT_FOUND] * 4, "READY")
   launch.on("create", fails("ERROR: (gcloud.x) no more capacity"), answer())
-  launch.on("pip install", fails("disk broke", code=3), answer())
+  launch.on("worker.sh install", fails("disk broke", code=3), answer())
   workers(launch, "bare", "bare", "finished")
   done = launch("launch.sh", "keep", "x")
   assert done.returncode == 0, done.stderr

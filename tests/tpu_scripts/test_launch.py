@@ -1,5 +1,7 @@
 """launch.sh, one verb at a time, against a fake `gcloud`."""
 
+import shlex
+
 import pytest
 
 from tests.tpu_scripts.bench import answer, fails
@@ -35,7 +37,7 @@ def step(words):
     return kind
   text = words[words.index("--command") + 1]
   called = text.rsplit("skilljax/tpu_scripts/worker.sh ", 1)[-1].split()[0]
-  return "install" if "pip install" in text else called
+  return called
 
 
 # create, wait, delete
@@ -132,7 +134,21 @@ def test_setup_sends_the_commit_to_all_workers(launch):
   scp, ssh = launch.calls()
   assert scp[3] == "scp" and scp[5] == "pod:skilljax.bundle"
   assert scp[6:8] == ["--worker", "all"] and ssh[5:7] == ["--worker", "all"]
-  assert ".[tpu]" in ssh[8]
+  assert shlex.split(ssh[8])[-6:] == ["install", "python3.11", "tpu", "", "/mnt/runs", ""]
+
+
+def test_setup_brings_what_a_published_config_needs(launch):
+  hook = launch.folder / "my hook"
+  hook.write_text("true")
+  env = {"TPU_EXTRAS": "alfworld,webshop", "TPU_BUCKET": "my-runs", "TPU_MOUNT": "/m"}
+  env |= {"TPU_HOOK": str(hook), "TPU_ENV": "A=1 B=*"}
+  assert launch("launch.sh", "setup", **env).returncode == 0
+  assert steps(launch) == ["scp", "scp", "install"]
+  assert launch.calls()[1][4:6] == [str(hook), "pod:skilljax.hook"]
+  words = shlex.split(launch.calls()[2][8])
+  after = words[words.index("install") + 1 :]
+  place = ["python3.11", "tpu,alfworld,webshop", "my-runs", "/m", "../skilljax.hook"]
+  assert after == [*place, "A=1", "B=*"]
 
 
 def test_setup_refuses_uncommitted_changes(launch):
@@ -148,7 +164,7 @@ def test_setup_needs_a_checkout(launch):
 
 
 def test_setup_that_fails_on_one_worker_names_it(launch):
-  launch.on("pip install", WORKER_1)
+  launch.on("worker.sh install", WORKER_1)
   launch.fails(1, "setup failed on worker 1;", "launch.sh", "setup")
   assert steps(launch) == ["scp", "install"]  # not a passing failure: not repeated
 
@@ -191,6 +207,11 @@ def test_run_on_bare_workers_asks_for_setup(launch):
     ("w-0: running\nw-1: finished", "running"),
     ("w-0: running\nw-1: failed 3", "failed 3"),
     ("w-1: lost\nw-0: running", "lost"),
+    ("w-1: lost\nw-0: failed 1", "lost"),
+    ("w-0: left\nw-1: failed 1", "failed 1"),
+    ("w-0: left\nw-1: lost", "lost"),
+    ("w-0: left\nw-1: running", "left"),
+    ("w-0: left\nw-1: bare", "bare"),
     ("w-0: idle\nw-1: idle", "idle"),
     ("w-0: bare", "bare"),
   ],
@@ -298,6 +319,10 @@ def test_what_must_not_happen_twice_is_asked_for_once(launch, verb):
     (("keep", "x"), {"TPU_POLL": "0"}, "TPU_POLL is '0'; a whole number from 1"),
     (("run", "x"), {"TPU_ENV": "A"}, "TPU_ENV is 'A'; needed: NAME=VALUE"),
     (("setup",), {"TPU_PYTHON": "x; rm y"}, "TPU_PYTHON is 'x; rm y'"),
+    (("setup",), {"TPU_EXTRAS": "a b"}, "TPU_EXTRAS is 'a b'; needed: extras of setup"),
+    (("setup",), {"TPU_BUCKET": "gs://b"}, "TPU_BUCKET is 'gs://b'; needed: the name of"),
+    (("setup",), {"TPU_MOUNT": "runs"}, "TPU_MOUNT is 'runs'; needed: a path"),
+    (("setup",), {"TPU_HOOK": "/no/hook"}, "TPU_HOOK is '/no/hook'; no such file"),
   ],
 )
 def test_bad_calls_say_what_is_wrong_before_anything_starts(

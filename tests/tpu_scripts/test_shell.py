@@ -83,3 +83,6 @@ def test_the_image_is_pinned_and_holds_a_commit():
   assert [x for x in lines if x.startswith(("COPY", "ADD"))] == [
     "COPY skilljax.bundle /tmp/"
   ]
+  text = "\n".join(lines)
+  assert "ARG EXTRAS=tpu\n" in text and '-e ".[$EXTRAS]"' in text
+  assert "build-essential" in text  # for the extra alfworld

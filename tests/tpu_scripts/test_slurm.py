@@ -289,6 +289,47 @@ def test_restarts_are_bounded_and_refusals_are_told(bench):
   assert "Slurm does not requeue" in signalled(job)[1]
 
 
+def says(*ends, code=143):
+  """An srun that tells how processes ended, and ends with the worst of it."""
+  lines = [f"srun: error: n{i}: task {i}: {end}" for i, end in enumerate(ends)]
+  return "\n".join([*(f'echo "{line}" >&2' for line in lines), f"exit {code}"])
+
+
+LEFT, KILLED = "Exited with exit code 42", "Terminated"
+
+
+def test_the_process_that_failed_by_itself_decides(bench):
+  """srun's own status is that of those which it killed, or which left."""
+  job = Job(bench, says(LEFT, "Exited with exit code 3", KILLED))
+  code, out, left = job("x")
+  assert (code, left) == (3, "3\n") and "task 1: Exited with exit code 3" in out
+  assert bench.calls("scontrol") == [] and bench.pauses() == []
+
+
+@pytest.mark.parametrize("ends", [(LEFT,), (LEFT, KILLED)])
+@pytest.mark.parametrize("state", ["RUNNING", ""])
+def test_where_processes_left_and_none_failed_the_job_is_queued_again(bench, ends, state):
+  bench.on("squeue", state)
+  _, _, left = Job(bench, says(*ends))("x")
+  assert bench.calls("scontrol") == [["requeue", "17"]]
+  assert bench.pauses() == [600]  # Slurm ends the script, so nothing counts as its end
+  assert bench.calls("squeue")[0][:2] == ["--jobs", "17"] and left == "143\n"
+
+
+def test_processes_that_leave_are_not_queued_again_for_ever(bench):
+  env = {"SLURM_RESTART_COUNT": "5", "JOB_MAX_RESTARTS": "5"}
+  code, out, left = Job(bench, says(LEFT, code=42))("x", **env)
+  assert (code, left) == (42, "42\n") and bench.calls("scontrol") == []
+  assert "another process was lost, and 5 restarts are enough" in out
+
+
+def test_a_cancelled_job_is_not_queued_again(bench):
+  """While Slurm ends it, processes see each other go, and leave or fail."""
+  bench.on("squeue", "COMPLETING")
+  Job(bench, says(LEFT, "Exited with exit code 1"))("x")
+  assert bench.calls("scontrol") == [] and bench.pauses() == [600]
+
+
 def test_the_template_asks_for_what_resuming_needs(bench):
   lines = (bench.scripts / "slurm.sbatch").read_text().splitlines()
   options = [line.split()[1] for line in lines if line.startswith("#SBATCH ")]

@@ -9,6 +9,8 @@ from tests.tpu_scripts.bench import answer, fails
 
 SETTINGS = {"XPK_NAME": "first", "XPK_CLUSTER": "pool", "XPK_IMAGE": "r.example/s:1"}
 
+HOST = "/skilljax/tpu_scripts/host.sh"
+
 
 @pytest.fixture
 def xpk(bench):
@@ -24,10 +26,19 @@ def test_create_passes_every_setting(xpk):
   env = {"XPK_TYPE": "v6e-16", "XPK_PROJECT": "p", "XPK_ZONE": "z", "XPK_STORAGE": "s"}
   done = xpk("xpk.sh", "create", "x", **env, XPK_MAX_RESTARTS="9", XPK_ENV="A=1 B=*")
   assert done.returncode == 0, done.stderr
-  words = "workload create --workload first --command x --tpu-type v6e-16"
+  words = "workload create --workload first --command COMMAND --tpu-type v6e-16"
   words += " --docker-image r.example/s:1 --max-restarts 9 --storage s"
   words += " --env A=1 --env B=* --cluster pool --project p --zone z"
-  assert xpk.calls() == [words.split()]
+  command = f"{HOST} x"
+  assert xpk.calls() == [
+    [command if word == "COMMAND" else word for word in words.split()]
+  ]
+
+
+def test_the_image_has_extras(xpk):
+  assert xpk("xpk.sh", "setup", XPK_EXTRAS="webshop").returncode == 0
+  build = xpk.calls("docker")[0]
+  assert build[build.index("--build-arg") + 1] == "EXTRAS=tpu,webshop"
 
 
 def test_the_command_is_a_line_of_shell(xpk):
@@ -37,10 +48,12 @@ def test_the_command_is_a_line_of_shell(xpk):
   words = xpk.calls()[0]
   line = words[words.index("--command") + 1]
   assert "$$" not in line and "$(" not in line and "\n" not in line
+  assert line.startswith(f"{HOST} ")
+  line = line.replace(HOST, shlex.quote(str(xpk.scripts / "host.sh")), 1)
   shell = f"({line}) & PID=$!; wait $PID"
   done = subprocess.run(("bash", "-c", shell), capture_output=True, text=True)
   assert done.stdout == "".join(f"{word}|" for word in hostile[2:])
-  assert shlex.split(line)[0] == "printf"
+  assert shlex.split(line)[1] == "printf"
 
 
 @pytest.mark.parametrize("word", ["a\nb", "a\tb", "a\x01b"])
