@@ -19,7 +19,7 @@ chip-hour the cost is chip-hours x PRICE.
 
 No published result at this size: the smallest is 1.5 B, where GRPO has 72.8. The settings
 are SkillMaster's.
-Variants: `:on=gpu_1`, `:split=valid_unseen`, `:seed=1`, `:updates=300`.
+Variants: `:debug`, `:on=gpu_1`, `:split=valid_unseen`, `:seed=1`, `:updates=300`.
 """
 
 import ml_collections
