@@ -142,6 +142,7 @@ def _common(
   c.cold_start = ml_collections.ConfigDict({"seed": variant.seed})
   c.cold_start.episodes = 2000
   c.cold_start.steps = 60 * 16 // place.rows  # about two epochs
+  c.cold_start.checkpoint_every = 50
   _put(c, place)
   return c
 
@@ -184,6 +185,7 @@ def _shrink(c: ml_collections.ConfigDict) -> None:
   c.engine.attend_buckets, c.engine.extend_buckets = (3072,), (512,)
   c.engine.row_buckets = (4,)
   c.cold_start.episodes, c.cold_start.steps = 4, 3
+  c.cold_start.checkpoint_every = 2
   for learner in (c.sft, c.learner):
     learner.row_len, learner.rows_per_batch = 3072, 2
   c.sft.warmup_steps, c.sft.decay_steps = 1, 3
