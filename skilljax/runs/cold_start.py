@@ -328,9 +328,19 @@ def initial_params(settings: Settings) -> Params:
   return params
 
 
-def write_policy(folder: Path, model, params, tokenizer: tokenizer_lib.Tokenizer) -> None:
-  """Writes a policy folder in the Hugging Face layout; config.json comes last."""
+def write_policy(
+  folder: Path,
+  model: ModelConfig,
+  params: Params,
+  tokenizer: tokenizer_lib.Tokenizer,
+  *,
+  dtype: str | None = None,
+) -> None:
+  """Writes a policy folder in the Hugging Face layout; config.json comes last.
+
+  `dtype`: of the weights; None: the type they have.
+  """
   if hosts.is_first():
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(folder)
-  save_checkpoint(folder, model, params)
+  save_checkpoint(folder, model, params, dtype=dtype)
