@@ -180,7 +180,7 @@ def _shrink(c: ml_collections.ConfigDict) -> None:
   c.env.max_turns = 2
   c.pool.num_workers = min(c.pool.num_workers, 1)
   c.pool.envs_per_worker = 4
-  c.agent.budget.act_tokens, c.agent.budget.edit_tokens = 64, 160
+  c.agent.budget.act_tokens, c.agent.budget.edit_tokens = 128, 160
   c.engine.num_slots, c.engine.max_len = 4, 3072
   c.engine.attend_buckets, c.engine.extend_buckets = (3072,), (512,)
   c.engine.row_buckets = (4,)
