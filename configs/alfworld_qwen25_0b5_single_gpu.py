@@ -25,7 +25,7 @@ need TPU_EXTRAS=alfworld (GKE_, XPK_), or pip's .[alfworld].
 
 No published result at this size: the smallest is 1.5 B, where GRPO has 72.8. The settings
 are SkillMaster's.
-Variants: `:on=gpu_1`, `:split=valid_unseen`, `:seed=1`, `:updates=300`.
+Variants: `:debug`, `:on=gpu_1`, `:split=valid_unseen`, `:seed=1`, `:updates=300`.
 """
 
 import ml_collections

@@ -27,7 +27,7 @@ $49-97 on v6e_4. Workers need TPU_EXTRAS=alfworld (GKE_, XPK_), or pip's .[alfwo
 
 Literature, seen split, success in percent: the checkpoint itself 4.1, GRPO 72.8, GiGPO
 86.7; SkillMaster has no result at this size. Its hyper-parameters otherwise.
-Variants: `:on=v6e_4`, `:split=valid_unseen`, `:seed=1`, `:updates=300`.
+Variants: `:debug`, `:on=v6e_4`, `:split=valid_unseen`, `:seed=1`, `:updates=300`.
 """
 
 import ml_collections

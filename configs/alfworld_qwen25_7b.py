@@ -32,7 +32,7 @@ Literature, seen split, success in percent: the checkpoint itself 14.8, GRPO 77.
 those of scripted players, and start from SkillRL's bank, which
 `--config.train.initial_banks=bank.json` reads. Deviations: docs/paper_map.md; an episode
 is one context of 16,384 tokens, not 8,192 a turn.
-Variants: `:on=v5p_8`, `:split=valid_unseen`, `:seed=1`, `:updates=300`.
+Variants: `:debug`, `:on=v5p_8`, `:split=valid_unseen`, `:seed=1`, `:updates=300`.
 """
 
 import ml_collections

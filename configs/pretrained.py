@@ -55,6 +55,8 @@ def alfworld(arg: str, *, places: Mapping[str, Place]) -> ml_collections.ConfigD
   c.skills.retrieval.general_k = 13
   c.loss.kl_coef = 0.01
   c.eval.split = variant.split
+  if variant.debug:
+    _shrink(c)
   return c.lock()
 
 
@@ -75,6 +77,8 @@ def webshop(arg: str, *, places: Mapping[str, Place]) -> ml_collections.ConfigDi
   c.skills.retrieval.general_k = 6
   c.loss.kl_coef = 0.05
   c.eval.split = variant.split
+  if variant.debug:
+    _shrink(c)
   return c.lock()
 
 
@@ -83,7 +87,7 @@ def _read(
 ) -> tuple[ml_collections.ConfigDict, Place]:
   """The variant that an argument names, and its place."""
   default = next(iter(places))
-  variant = parse_arg(arg, on=default, seed=0, updates=updates, split=split)
+  variant = parse_arg(arg, on=default, debug=False, seed=0, updates=updates, split=split)
   if variant.on not in places:
     raise ConfigError(
       f"config variant on={variant.on!r} must be one of {', '.join(places)}"
@@ -139,6 +143,7 @@ def _common(
   c.cold_start = ml_collections.ConfigDict({"seed": variant.seed})
   c.cold_start.episodes = 2000
   c.cold_start.steps = 60 * 16 // place.rows  # about two epochs
+  c.cold_start.checkpoint_every = 50
   _put(c, place)
   return c
 
@@ -165,3 +170,29 @@ def _put(c: ml_collections.ConfigDict, place: Place) -> None:
   c.numerics.remat = place.remat
   if place.adapters:
     c.lora = ml_collections.ConfigDict({"rank": place.adapters})
+
+
+def _shrink(c: ml_collections.ConfigDict) -> None:
+  """The debug variant, for a tiny checkpoint on a CPU: every part runs once.
+
+  Types, adapters and what is computed again stay those of the place. It takes one device;
+  `--config.mesh.fsdp=2 --config.engine_mesh.tensor=2` give it two.
+  """
+  c.env.max_turns = 2
+  c.pool.num_workers = min(c.pool.num_workers, 1)
+  c.pool.envs_per_worker = 4
+  c.agent.budget.act_tokens, c.agent.budget.edit_tokens = 128, 160
+  c.engine.num_slots, c.engine.max_len = 4, 3072
+  c.engine.attend_buckets, c.engine.extend_buckets = (3072,), (512,)
+  c.engine.row_buckets = (4,)
+  c.cold_start.episodes, c.cold_start.steps = 4, 3
+  c.cold_start.checkpoint_every = 2
+  for learner in (c.sft, c.learner):
+    learner.row_len, learner.rows_per_batch = 3072, 2
+  c.sft.warmup_steps, c.sft.decay_steps = 1, 3
+  for mesh in (c.mesh, c.engine_mesh):
+    mesh.data = mesh.fsdp = mesh.tensor = 1
+  c.train.num_updates, c.train.group_size, c.train.minibatches = 1, 2, 1
+  c.feed.tasks_per_update = 2
+  c.probes.num_probes, c.probes.nulls_per_update = 2, 1
+  c.eval.passes, c.eval.tasks_per_scope, c.eval.width = 1, 2, 2

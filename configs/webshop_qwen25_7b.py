@@ -28,7 +28,7 @@ GRPO 79.3 / 66.1, GiGPO 84.4 / 72.8, SkillRL 85.2 / 72.7, SkillMaster 95.0 / 82.
 fine-tune on traces of a stronger model, here on those of scripted players. Success alone
 is rewarded, as there. An episode is one context of 12,288 tokens, and one that fills it
 ends.
-Variants: `:on=v5p_8`, `:split=dev`, `:seed=1`, `:updates=300`.
+Variants: `:debug`, `:on=v5p_8`, `:split=dev`, `:seed=1`, `:updates=300`.
 """
 
 import ml_collections

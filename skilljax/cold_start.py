@@ -1,4 +1,4 @@
-"""Cold start: scripted demonstrations, a tokenizer, and supervised fine-tuning.
+"""Cold start: scripted demonstrations and exercises, and text for a tokenizer.
 
 Demonstrations are played by the same runner as the policy's own episodes, with a scripted
 engine in place of the decoder. So prompts, masks and parsers are those of training.
@@ -7,27 +7,22 @@ Must not know about: rewards, probes, the RL loop.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
 
 from skilljax.agents.chat import ChatFormat, Transcript
 from skilljax.agents.prompts import PromptStyle
 from skilljax.data.demonstrations import Example
-from skilljax.data.packing import pack
 from skilljax.data.tokenizer import Tokenizer
 from skilljax.engine.scripted import ScriptedEngine
 from skilljax.envs.base import Env, Teacher, UnplayableTask
-from skilljax.learner import Learner, Params
 from skilljax.rollout.plan import EpisodeNode, Plan, Purpose
 from skilljax.rollout.runner import Runner
 from skilljax.skills import bank as bank_lib
 from skilljax.types import Role, Skill, Task, Trajectory
 
 CHUNK = 512  # episodes per plan: bounds memory, changes nothing else
-MASTERY_WINDOW = 10  # steps over which the loss of a stage is averaged
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +36,7 @@ class ColdStartSettings:
       where a small model learns to look a skill up.
     exercise_steps: how many at most, after those, see only exercises of all kinds.
     mastery: each of these two stages ends as soon as its loss, in nats a token and over
-      `MASTERY_WINDOW` steps, is below this; 0 = never.
+      `fine_tuning.MASTERY_WINDOW` steps, is below this; 0 = never.
     opening_steps: how many, after those, see prompts and first responses.
     drills: exercises to make, of reading and of all kinds.
     drill_share: share of exercises of all kinds, in tokens, in what is seen from the
@@ -52,6 +47,8 @@ class ColdStartSettings:
     tokenizer_episodes: episodes whose text trains the tokenizer, with that of at most
       as many exercises of each sort.
     vocab_size: of that tokenizer.
+    checkpoint_every: optimiser steps between checkpoints; a killed run loses at most as
+      many.
     seed: of tasks, skills and batches.
   """
 
@@ -67,10 +64,11 @@ class ColdStartSettings:
   induction_head: bool = False
   tokenizer_episodes: int = 400
   vocab_size: int = 768
+  checkpoint_every: int = 100
   seed: int = 0
 
   def __post_init__(self):
-    for name in ("episodes", "steps", "tokenizer_episodes"):
+    for name in ("episodes", "steps", "tokenizer_episodes", "checkpoint_every"):
       if self.__dict__[name] < 1:
         raise ValueError(
           f"{name}={self.__dict__[name]} must be >= 1 (config key cold_start.{name})"
@@ -269,139 +267,3 @@ def _drill(
   arrays = transcript.arrays()
   del arrays["sampled_logprobs"]
   return Example(**arrays, edit_kind="")
-
-
-def check_fit(kind: str, examples: Sequence[Example], row_len: int) -> None:
-  """Raises a ValueError unless each example has its place in a row of tokens."""
-  longest = max((len(example.tokens) for example in examples), default=0)
-  if longest > row_len:
-    raise ValueError(
-      f"a {kind} has {longest} tokens, and row_len={row_len} (config key sft.row_len) "
-      "must hold it; raise it, or lower env.max_observation_chars or engine.max_len"
-    )
-
-
-def fine_tune(
-  params: Params,
-  examples: Sequence[Example],
-  *,
-  learner: Learner,
-  steps: int,
-  drill_steps: int = 0,
-  exercise_steps: int = 0,
-  mastery: float = 0.0,
-  opening_steps: int = 0,
-  drills: Sequence[Example] = (),
-  exercises: Sequence[Example] = (),
-  drill_share: float = 0.0,
-  seed: int,
-  on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
-) -> Params:
-  """Supervised fine-tuning on masked tokens.
-
-  Each step takes one micro-batch of packed rows; epochs are reshuffled and repacked.
-
-  Args:
-    params: the initial policy; not changed.
-    examples: demonstrations.
-    learner: optimiser and shapes; its `decay_steps` should equal `steps`.
-    steps: optimiser steps.
-    drill_steps: how many of them at most, first, see drills only.
-    exercise_steps: how many at most, after those, see exercises only.
-    mastery: loss below which these two stages end early; 0 = never.
-    opening_steps: how many, after those, see openings in place of demonstrations.
-    drills: from `make_drills`, reading only.
-    exercises: from `make_drills`, of all kinds.
-    drill_share: share of exercises in the tokens from the openings on, in [0, 1).
-    seed: of the order of examples.
-    on_step: called after each step with (step, metrics).
-  Raises:
-    ValueError: steps, or a share, of exercises that are not there; an example that no
-      row can hold.
-  """
-  if (drill_steps and not drills) or ((exercise_steps or drill_share) and not exercises):
-    raise ValueError(
-      f"drill_steps={drill_steps}, exercise_steps={exercise_steps} and "
-      f"drill_share={drill_share} need exercises (config keys cold_start.*)"
-    )
-  check_fit("demonstration", examples, learner.settings.row_len)
-  check_fit("exercise", [*drills, *exercises], learner.settings.row_len)
-  state, step = learner.init(params), 0
-  openings = [e.opening() for e in examples] if opening_steps else []
-  stages = (
-    (drills, 0.0, drill_steps, mastery),
-    (exercises, 0.0, exercise_steps, mastery),
-    (openings, drill_share, opening_steps, 0.0),
-    (examples, drill_share, steps, 0.0),
-  )
-  for number, (data, share, most, goal) in enumerate(stages):
-    end, losses = min(step + most, steps), []
-    batches = _epochs(data, exercises, share, learner, (seed, number)) if most else ()
-    for batch, num in batches:
-      if step >= end or _mean_of_last(losses) < goal:
-        break
-      state, metrics = learner.imitate(state, batch, num_sequences=num)
-      step += 1
-      losses.append(metrics["nll"])
-      on_step(step, metrics)
-  return jax.block_until_ready(state.params)
-
-
-def _mean_of_last(losses: Sequence[float]) -> float:
-  """Over `MASTERY_WINDOW` losses; inf before there are so many."""
-  full = len(losses) >= MASTERY_WINDOW
-  return float(np.mean(losses[-MASTERY_WINDOW:])) if full else float("inf")
-
-
-def _epochs(
-  examples: Sequence[Example],
-  exercises: Sequence[Example],
-  share: float,
-  learner: Learner,
-  seed: tuple[int, int],
-):
-  """Yields micro-batches for ever, every epoch with other exercises among them."""
-  for epoch in itertools.count():
-    mixed = _mix(examples, exercises, share, (*seed, epoch))
-    yield from _epoch(mixed, learner, (*seed, epoch))
-
-
-def _mix(
-  examples: Sequence[Example],
-  exercises: Sequence[Example],
-  share: float,
-  seed: tuple[int, ...],
-) -> list[Example]:
-  """All examples, and as many random exercises as make up `share` of the tokens."""
-  if not share:
-    return list(examples)
-  tokens = sum(len(e.tokens) for e in examples)
-  length = np.mean([len(e.tokens) for e in exercises])
-  num = round(share / (1.0 - share) * tokens / length)
-  chosen = np.random.default_rng(list(seed)).integers(len(exercises), size=num)
-  return [*examples, *(exercises[int(i)] for i in chosen)]
-
-
-def _epoch(examples: Sequence[Example], learner: Learner, seed: tuple[int, ...]):
-  """Yields single micro-batches of one epoch.
-
-  Examples are shuffled, cut into blocks, and each block is packed on its own, so that
-  batches mix lengths.
-  """
-  settings = learner.settings
-  order = np.random.default_rng(list(seed)).permutation(len(examples))
-  mean = np.mean([len(e.tokens) for e in examples])
-  per_batch = max(1, int(settings.rows_per_batch * (settings.row_len // max(mean, 1))))
-  block = per_batch * 8
-  for start in range(0, len(order), block):
-    members = [examples[int(i)] for i in order[start : start + block]]
-    zeros = [np.zeros(len(m.tokens), np.float32) for m in members]
-    packed = pack(
-      members,
-      zeros,
-      row_len=settings.row_len,
-      rows_per_batch=settings.rows_per_batch,
-    )
-    for m in np.random.default_rng([*seed, start]).permutation(packed.tokens.shape[0]):
-      part = jax.tree.map(lambda leaf, m=m: leaf[m : m + 1], packed)
-      yield part, len(members)

@@ -288,10 +288,12 @@ class Learner:
     self, state: TrainState, gradient: Params
   ) -> tuple[TrainState, jax.Array]:
     trained, frozen = lora.split(state.params)
-    # optax raises floats to integer step counts, which strict promotion refuses.
+    # optax raises floats to integer step counts, and adds float32 to bfloat16: strict
+    # promotion refuses both.
     with jax.numpy_dtype_promotion("standard"):
       updates, opt_state = self.optimizer.update(gradient, state.opt_state, trained)
-    params = {**frozen, **optax.apply_updates(trained, updates)}
+      trained = optax.apply_updates(trained, updates)
+    params = {**frozen, **trained}
     return TrainState(params, opt_state, state.step + 1), optax.tree.norm(gradient)
 
 

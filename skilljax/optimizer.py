@@ -104,17 +104,17 @@ def make_optimizer(settings: LearnerSettings) -> optax.GradientTransformation:
       weight_decay=settings.weight_decay,
       mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
     )
-  if settings.moment_dtype != "float32":
-    step = stored_as(settings.moment_dtype, step)
-  return optax.chain(optax.clip_by_global_norm(settings.max_grad_norm), step)
+  clipped = optax.chain(optax.clip_by_global_norm(settings.max_grad_norm), step)
+  return stored_as(settings.moment_dtype, clipped)
 
 
 def stored_as(
   dtype: str, inner: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-  """An optimiser whose state lies in another float type between two steps.
+  """An optimiser whose state lies in a float type of its own between two steps.
 
-  Gradients and state are float32 inside a step, whatever they are outside.
+  Gradients and state are float32 inside a step, whatever they are outside; optax alone
+  would take the type of the parameters.
   """
 
   def cast(tree: Any, to: str) -> Any:

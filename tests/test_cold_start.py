@@ -1,11 +1,12 @@
 import collections
 import dataclasses
+import json
 
 import jax
 import numpy as np
 import pytest
 
-from skilljax import cold_start
+from skilljax import cold_start, fine_tuning
 from skilljax.agents import parse, prompts
 from skilljax.data.demonstrations import Example, balance_reviews
 from skilljax.envs.household import (
@@ -139,7 +140,7 @@ def fine_tune(learner, examples, steps, *, seed=0, **stages):
   kept = jax.tree.map(np.array, params)
   # optax relies on promotion; the rest of the suite stays strict.
   with jax.numpy_dtype_promotion("standard"):
-    tuned = cold_start.fine_tune(
+    tuned = fine_tuning.fine_tune(
       params,
       examples,
       learner=learner,
@@ -243,6 +244,64 @@ def test_a_mastered_stage_ends_early(learner, examples, mastery, steps, stage):
   assert len(history) == 40  # what is saved goes to the next stage
 
 
+class Recorder:
+  """A learner whose state is how many steps it made; keeps what it saw."""
+
+  @dataclasses.dataclass
+  class State:
+    params: int
+
+  settings = LEARNER
+
+  def __init__(self):
+    self.seen = []
+
+  def init(self, params):
+    return self.State(0)
+
+  def imitate(self, state, batch, *, num_sequences):
+    self.seen.append((batch.tokens.tobytes(), num_sequences))
+    number = state.params + 1
+    # The first stage is mastered after 13 steps: its losses are low from the fourth on.
+    return self.State(number), {"nll": 3.0 if number <= 3 else 0.3}
+
+
+@pytest.mark.parametrize("stop", [0, 1, 7, 12, 13, 14, 16, 17, 31, 40])
+def test_fine_tuning_goes_on_from_any_step(examples, stop):
+  stages = {
+    **{"drills": examples[:3], "drill_steps": 30, "mastery": 0.4},
+    **{"exercises": examples[3:9], "drill_share": 0.3, "opening_steps": 3},
+  }
+  straight, places = Recorder(), [(Recorder.State(0), fine_tuning.Position())]
+  options = {"steps": 40, "seed": 0, **stages}
+  fine_tuning.fine_tune(
+    0,
+    examples[9:14],
+    learner=straight,
+    on_state=lambda *place: places.append(place),
+    **options,
+  )
+  assert [place.step for _, place in places] == list(range(41))
+  stages_seen = [place.stage for _, place in places]
+  assert stages_seen[13] == 0 and stages_seen[14:18] == [2, 2, 2, 3]
+  assert len({place.epoch for _, place in places if place.stage == 3}) > 2
+
+  state, place = places[stop]
+  told = json.loads(json.dumps(dataclasses.asdict(place)))
+  place = fine_tuning.Position(**{**told, "losses": tuple(told["losses"])})
+  resumed, later = Recorder(), []
+  last = fine_tuning.fine_tune(
+    0,
+    examples[9:14],
+    learner=resumed,
+    resume=(state, place),
+    on_state=lambda *place: later.append(place),
+    **options,
+  )
+  assert last == 40 and later == places[stop + 1 :]
+  assert resumed.seen == straight.seen[stop:]
+
+
 @pytest.mark.parametrize(
   ("values", "text"),
   [
@@ -267,7 +326,7 @@ def test_steps_without_exercises_are_refused(learner, examples):
 def test_an_epoch_holds_every_example_once(learner, examples):
   def sequences(seed):
     rows = []
-    for batch, num in cold_start._epoch(examples, learner, seed):
+    for batch, num in fine_tuning._epoch(examples, learner.settings, seed):
       assert batch.tokens.shape == (1, 2, 640)
       for index in set(batch.sequence_id.ravel().tolist()) - {-1}:
         assert index < num
@@ -281,7 +340,9 @@ def test_an_epoch_holds_every_example_once(learner, examples):
   assert first != second and first == sequences((0, 0))
 
 
-@pytest.mark.parametrize("name", ["episodes", "steps", "tokenizer_episodes"])
+@pytest.mark.parametrize(
+  "name", ["episodes", "steps", "tokenizer_episodes", "checkpoint_every"]
+)
 def test_settings_are_checked(name):
   values = {"episodes": 1, "steps": 1, name: 0}
   with pytest.raises(ValueError, match=rf"{name}=0 must be >= 1 .*cold_start\.{name}"):
@@ -302,7 +363,7 @@ def test_drill_share_is_a_share_of_tokens(share):
     )
 
   examples, drills = [example(20)] * 30, [example(100)] * 3
-  mixed = cold_start._mix(examples, drills, share, (0,))
+  mixed = fine_tuning._mix(examples, drills, share, (0,))
   added = sum(len(e.tokens) for e in mixed) - 600
   assert added == pytest.approx(600 * share / (1.0 - share))
   assert mixed[:30] == examples

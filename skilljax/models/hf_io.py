@@ -116,6 +116,7 @@ def save_checkpoint(
   cfg: ModelConfig,
   params: Params,
   *,
+  dtype: str | None = None,
   max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
   """Writes config.json and safetensors, which `transformers` loads.
@@ -126,18 +127,19 @@ def save_checkpoint(
   Args:
     folder: made if absent; weights and config that are there are replaced.
     cfg: the model.
-    params: stacked layout, on any devices; stored in the type they have. Adapters are
-      merged.
+    params: stacked layout, on any devices. Adapters are merged.
+    dtype: in which the weights are stored; None: the type they have.
     max_shard_bytes: size above which the weights are several files with an index.
   Raises:
     ValueError: no supported family computes this config.
   """
   folder = Path(folder)
   if cfg.lora:
-    params, cfg = lora.merge(params, cfg.lora), dataclasses.replace(cfg, lora=None)
+    params = lora.merge(params, cfg.lora, dtype=dtype)
+    cfg = dataclasses.replace(cfg, lora=None)
   hf = hf_config.write(cfg)
-  hf["dtype"] = hf["torch_dtype"] = str(params["embed"].dtype)
-  tensors = [_new_tensor(name, params) for name in tensor_names(cfg)]
+  hf["dtype"] = hf["torch_dtype"] = dtype or str(params["embed"].dtype)
+  tensors = [_new_tensor(name, params, dtype) for name in tensor_names(cfg)]
   shards = _split(tensors, max_shard_bytes)
   count = len(shards)
   files = [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
@@ -154,13 +156,13 @@ def save_checkpoint(
   if count > 1:
     total = sum(tensor.num_bytes for tensor in tensors)
     index = {"metadata": {"total_size": total}, "weight_map": where}
-    _write_json(folder / _INDEX, index)
+    write_json(folder / _INDEX, index)
   else:
     (folder / _INDEX).unlink(missing_ok=True)
   for old in folder.glob("model*.safetensors"):  # of another number of files
     if old.name not in files:
       old.unlink()
-  _write_json(folder / _CONFIG, hf)
+  write_json(folder / _CONFIG, hf)
 
 
 # Reading
@@ -349,14 +351,15 @@ def _check_tensors(
 # Writing
 
 
-def _new_tensor(name: TensorName, params: Params) -> NewTensor:
+def _new_tensor(name: TensorName, params: Params, dtype: str | None) -> NewTensor:
   stacked = params[name.key] if name.layer is None else params["layers"][name.key]
+  stored = np.dtype(jnp.dtype(dtype or stacked.dtype))
 
   def make() -> np.ndarray:
     array = stacked if name.layer is None else stacked[name.layer]
-    return name.to_file(to_host(array))
+    return name.to_file(to_host(array)).astype(stored, copy=False)
 
-  return NewTensor(name.name, name.file_shape, np.dtype(stacked.dtype), make)
+  return NewTensor(name.name, name.file_shape, stored, make)
 
 
 def _split(tensors: Sequence[NewTensor], most: int) -> list[list[NewTensor]]:
@@ -376,7 +379,8 @@ def _shards(tensors: Sequence[NewTensor], most: int) -> Iterator[list[NewTensor]
   yield shard
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+  """Writes a file, whole or not at all."""
   partial = path.with_name(f"{path.name}.partial")
   partial.write_text(json.dumps(value, indent=2) + "\n")
   os.replace(partial, path)

@@ -58,15 +58,22 @@ def adapter_axes(axes: tuple[str, ...], name: str) -> tuple[tuple[str, ...], ...
   return (*axes[:split], "rank"), ("layers", "rank", *axes[split:])
 
 
-def merge_layer(layer: dict[str, Any], adapters: Any, settings: LoraSettings) -> Any:
+def merge_layer(
+  layer: dict[str, Any],
+  adapters: Any,
+  settings: LoraSettings,
+  *,
+  dtype: str | None = None,
+) -> Any:
   """One layer, or a stack of layers, with its adapters added to its matrices.
 
   Args:
     layer: name -> array, with or without a leading layer axis.
     adapters: name -> {'a', 'b'}; None or {} changes nothing.
     settings: of the adapters.
+    dtype: of the merged matrices; None: the type that each of them has.
   Returns:
-    The layer; matrices keep their types.
+    The layer.
   """
   merged = dict(layer)
   for name, pair in (adapters or {}).items():
@@ -76,14 +83,19 @@ def merge_layer(layer: dict[str, Any], adapters: Any, settings: LoraSettings) ->
     one_layer = weight.ndim == a.ndim + b.ndim - 2
     delta = times(a, b) if one_layer else jax.vmap(times)(a, b)
     wide = weight.astype(jnp.float32) + settings.scale * delta
-    merged[name] = wide.astype(weight.dtype)
+    merged[name] = wide.astype(dtype or weight.dtype)
   return merged
 
 
-def merge(params: dict[str, Any], settings: LoraSettings) -> dict[str, Any]:
-  """A stacked parameter tree without adapters that computes the same."""
+def merge(
+  params: dict[str, Any], settings: LoraSettings, *, dtype: str | None = None
+) -> dict[str, Any]:
+  """A stacked parameter tree without adapters that computes the same.
+
+  `dtype` as in `merge_layer`: weights in bfloat16 would round small adapters away.
+  """
   plain = {key: value for key, value in params.items() if key != "lora"}
-  layers = merge_layer(params["layers"], params.get("lora"), settings)
+  layers = merge_layer(params["layers"], params.get("lora"), settings, dtype=dtype)
   return {**plain, "layers": layers}
 
 

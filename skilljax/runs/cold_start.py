@@ -1,40 +1,45 @@
 """A cold-start run: demonstrations, tokenizer, supervised policy, all in one folder.
 
-  <folder>/demonstrations/   TFDS dataset
-  <folder>/policy/           config.json, model.safetensors, tokenizer files
+  <folder>/demonstrations/       TFDS dataset
+  <folder>/dataset.json          what it was made with; comes after it
+  <folder>/checkpoints/<step>/   everything that a resume needs
+  <folder>/policy/               config.json, model.safetensors, tokenizer files
 
 The policy begins as random weights with a tokenizer made here, or as a checkpoint with
-its own.
+its own. A killed run keeps its demonstrations, goes on from its last checkpoint and
+writes the same bytes as one that was never killed.
 
 Must not know about: flags, RL.
 """
 
 import dataclasses
-import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from skilljax import assembly, cold_start, folders, hosts, preflight
+from skilljax import assembly, cold_start, fine_tuning, folders, hosts, preflight
+from skilljax import checkpoint as checkpoint_lib
 from skilljax.config import ConfigError, to_json
 from skilljax.data import demonstrations
 from skilljax.data import tokenizer as tokenizer_lib
 from skilljax.engine.scripted import ScriptedEngine
 from skilljax.envs import base as envs
-from skilljax.learner import Learner, Params
+from skilljax.learner import Learner, Params, TrainState
 from skilljax.metrics import MetricWriter, Progress
 from skilljax.models import head_start
 from skilljax.models.config import ModelConfig
 from skilljax.models.hf_io import save_checkpoint
 from skilljax.models.transformer import init_params
+from skilljax.runs import kept
 from skilljax.settings import Settings
 from skilljax.types import Task
 
-POLICY, DATA = "policy", "."
-_FOLDERS = (POLICY, "demonstrations", "tensorboard")
-_FILES = ("config.json", "metrics.jsonl", "dataset.json")
+POLICY = "policy"
+_FOLDERS = (POLICY, "demonstrations", "checkpoints", "tensorboard")
+_FILES = ("config.json", "metrics.jsonl", kept.DATASET)
 
 
 def run(
@@ -46,13 +51,14 @@ def run(
 
   Args:
     settings: needs the sections `cold_start` and `sft`, and `model` without a checkpoint.
-    folder: of the run; what is complete in it is not made again.
+    folder: of the run; a killed run goes on where it stood.
     checkpoint: Hugging Face layout; fine-tuned in place of a new model.
   Returns:
     The policy folder.
   Raises:
     ConfigError: a section is missing or without effect, shapes do not fit each other, the
-      checkpoint or the devices, hosts disagree, or the folder cannot be written.
+      checkpoint or the devices, hosts disagree, the folder cannot be written or holds
+      parts of a run with another config.
   """
   folders.check_writable(folder, folders=_FOLDERS, files=_FILES)
   folder = Path(folder)
@@ -61,9 +67,6 @@ def run(
   if (policy / "config.json").exists():
     return policy
   check(settings, checkpoint)
-  if hosts.is_first():
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(to_json(settings.resolved))
   tokenizer = make_dataset(settings, folder, checkpoint)
   if checkpoint is None:
     begin = assembly.Policy(settings.model, initial_params(settings), tokenizer)
@@ -144,9 +147,19 @@ def make_dataset(
 ) -> tokenizer_lib.Tokenizer:
   """Plays the demonstrations and stores them; returns the tokenizer they were cut with.
 
-  Hosts share the episodes; one of them makes the tokenizer and writes.
+  Hosts share the episodes; one of them makes the tokenizer and writes. A dataset that is
+  complete is kept.
+
+  Raises:
+    ConfigError: the one that is there was made with other settings, or none of the
+      demonstrations is whole.
   """
   cold = settings.cold_start
+  made_with = kept.decisive(settings.resolved, kept.DATA_KEYS)
+  if checkpoint is not None:
+    made_with["tokenizer of --policy"] = assembly.open_policy(checkpoint)[1].fingerprint
+  if kept.is_there(folder, made_with):
+    return tokenizer_lib.Tokenizer.load(folder / POLICY)
   source = assembly.open_source(settings, settings.train.split, key="train.split")
   teacher = envs.make_teacher(settings.env_name, settings.env)
   tasks = draw_tasks(source, settings.train.split, cold.episodes, cold.seed)
@@ -184,7 +197,9 @@ def make_dataset(
     )
 
   def write_dataset() -> None:
+    shutil.rmtree(folder / "demonstrations", ignore_errors=True)  # nothing vouches for it
     demonstrations.build(folder, trajectories)
+    kept.write(folder, made_with)
 
   hosts.from_first(write_dataset)
   return tokenizer
@@ -233,20 +248,15 @@ def train(settings: Settings, folder: Path, begin: assembly.Policy) -> None:
   tokenizer, cold = begin.tokenizer, settings.cold_start
   tokenizer.check_fits(begin.model.vocab_size)
   examples = demonstrations.balance_reviews(demonstrations.load(folder), cold.seed)
-  num_exercises = cold.drills if cold.drill_share or cold.exercise_steps else 0
-  drills, exercises = (
-    cold_start.make_drills(
-      num,
-      teacher=envs.make_teacher(settings.env_name, settings.env),
-      style=settings.style,
-      chat=assembly.make_chat(settings, tokenizer),
-      tokenizer=tokenizer,
-      reading_only=reading_only,
-    )
-    for reading_only, num in ((True, cold.drills), (False, num_exercises))
-  )
-  writer = MetricWriter(folder) if hosts.is_first() else None
-  with Progress("cold start", total=cold.steps) as progress:
+  drills, exercises = make_exercises(settings, tokenizer)
+  learner = make_learner(settings, begin.model)
+  checkpointer = checkpoint_lib.Checkpointer(folder / "checkpoints", keep=1)
+  resume = kept.restore(checkpointer, settings, begin, learner)
+  done = resume[1].step if resume else None
+  if hosts.is_first():
+    (folder / "config.json").write_text(to_json(settings.resolved))
+  writer = MetricWriter(folder, resume_step=done) if hosts.is_first() else None
+  with Progress("cold start", total=cold.steps, done=done or 0) as progress:
 
     def on_step(step: int, metrics: dict[str, float]):
       hosts.tick()
@@ -259,10 +269,14 @@ def train(settings: Settings, folder: Path, begin: assembly.Policy) -> None:
       writer.write(step, rows)
       progress.update(step, f"nll {metrics['nll']:.3f}")
 
-    params = cold_start.fine_tune(
+    def on_state(state: TrainState, at: fine_tuning.Position):
+      if at.step % cold.checkpoint_every == 0 or at.step == cold.steps:
+        checkpointer.save(at.step, state, kept.host_state(settings, tokenizer, at))
+
+    params = fine_tuning.fine_tune(
       begin.params,
       examples,
-      learner=make_learner(settings, begin.model),
+      learner=learner,
       steps=cold.steps,
       drill_steps=cold.drill_steps,
       exercise_steps=cold.exercise_steps,
@@ -272,12 +286,34 @@ def train(settings: Settings, folder: Path, begin: assembly.Policy) -> None:
       exercises=exercises,
       drill_share=cold.drill_share,
       seed=cold.seed,
+      resume=resume,
       on_step=on_step,
+      on_state=on_state,
     )
+  checkpointer.close()
   if writer is not None:
     writer.close()
-    (folder / "dataset.json").write_text(json.dumps({"examples": len(examples)}))
   write_policy(folder / POLICY, begin.model, params, tokenizer)
+
+
+def make_exercises(
+  settings: Settings, tokenizer: tokenizer_lib.Tokenizer
+) -> tuple[list[demonstrations.Example], list[demonstrations.Example]]:
+  """(exercises of reading, exercises of all kinds) of a config, as many as it sees."""
+  cold = settings.cold_start
+  num_exercises = cold.drills if cold.drill_share or cold.exercise_steps else 0
+  reading, every = (
+    cold_start.make_drills(
+      num,
+      teacher=envs.make_teacher(settings.env_name, settings.env),
+      style=settings.style,
+      chat=assembly.make_chat(settings, tokenizer),
+      tokenizer=tokenizer,
+      reading_only=reading_only,
+    )
+    for reading_only, num in ((True, cold.drills), (False, num_exercises))
+  )
+  return reading, every
 
 
 def initial_params(settings: Settings) -> Params:
@@ -292,9 +328,19 @@ def initial_params(settings: Settings) -> Params:
   return params
 
 
-def write_policy(folder: Path, model, params, tokenizer: tokenizer_lib.Tokenizer) -> None:
-  """Writes a policy folder in the Hugging Face layout; config.json comes last."""
+def write_policy(
+  folder: Path,
+  model: ModelConfig,
+  params: Params,
+  tokenizer: tokenizer_lib.Tokenizer,
+  *,
+  dtype: str | None = None,
+) -> None:
+  """Writes a policy folder in the Hugging Face layout; config.json comes last.
+
+  `dtype`: of the weights; None: the type they have.
+  """
   if hosts.is_first():
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(folder)
-  save_checkpoint(folder, model, params)
+  save_checkpoint(folder, model, params, dtype=dtype)

@@ -3,8 +3,16 @@
 import json
 import pathlib
 
+import jax
 import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
+
+from skilljax.agents import prompts
+from skilljax.data import tokenizer as tokenizer_lib
+from skilljax.models.config import ModelConfig
+from skilljax.models.hf_io import save_checkpoint
+from skilljax.models.transformer import init_params
+from skilljax.types import Task
 
 TEXTS = (
   "You are in the middle of a room. You see a box 1, a cabinet 1, a fridge 1.",
@@ -14,16 +22,16 @@ TEXTS = (
 SPACE = "\u2581"
 
 
-def byte_level(special, plain=()) -> tokenizers.Tokenizer:
+def byte_level(special, plain=(), *, texts=TEXTS, vocab_size=320) -> tokenizers.Tokenizer:
   """As Qwen, Llama 3, Mistral Nemo and SmolLM have it."""
   backend = tokenizers.Tokenizer(models.BPE())
   backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
   backend.decoder = decoders.ByteLevel()
   alphabet = pre_tokenizers.ByteLevel.alphabet()
   trainer = trainers.BpeTrainer(
-    vocab_size=320, initial_alphabet=alphabet, show_progress=False
+    vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False
   )
-  backend.train_from_iterator(TEXTS * 3, trainer)
+  backend.train_from_iterator(texts * 3, trainer)
   backend.add_special_tokens([AddedToken(t, normalized=False) for t in special])
   backend.add_tokens([AddedToken(t, normalized=False) for t in plain])
   return backend
@@ -130,8 +138,24 @@ PUBLISHED = {
 TEMPLATES = pathlib.Path(__file__).parent / "templates"
 
 
-def published(folder: pathlib.Path, name: str, template=None) -> pathlib.Path:
+def published(folder: pathlib.Path, name: str, template=None, **options) -> pathlib.Path:
   """The tokenizer files of one of `PUBLISHED`, with another template if one is given."""
   make, tokens, named = PUBLISHED[name]
   template = template or (TEMPLATES / f"{name}.jinja").read_text()
-  return write(folder, make(**tokens), template, **named)
+  return write(folder, make(**tokens, **options), template, **named)
+
+
+def tiny_qwen2(folder: pathlib.Path, *, seed: int = 0) -> pathlib.Path:
+  """A random Qwen2 of two layers in bfloat16, whose tokenizer has seen the prompts."""
+  style, task = prompts.FULL, Task("alfworld", "train", "all", "pick_and_place", "t")
+  texts = (style.system(), style.review_prompt(task, "", True), *TEXTS)
+  published(folder, "qwen2.5", texts=texts, vocab_size=1000)
+  size = tokenizer_lib.from_pretrained(folder).vocab_size
+  model = ModelConfig(
+    **{"vocab_size": size + size % 2, "d_model": 32, "num_layers": 2, "d_ff": 64},
+    **{"num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "max_len": 32_768},
+    **{"qkv_bias": True, "rope_theta": 1e6, "tie_embeddings": True},
+  )
+  params = init_params(jax.random.key(seed), model)
+  save_checkpoint(folder, model, params, dtype="bfloat16")
+  return folder
