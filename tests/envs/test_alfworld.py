@@ -14,6 +14,7 @@ import pytest
 
 from skilljax.envs import alfworld, base
 from skilljax.envs.alfworld import games
+from skilljax.envs.alfworld.teacher import AlfworldTeacher
 from skilljax.envs.pool import EnvPool
 from skilljax.types import Fault
 from tests.envs import alfworld_reference, fake_envs
@@ -225,6 +226,52 @@ def test_a_damaged_game_costs_its_episodes_and_no_worker(settings, source, tmp_p
     assert answers.pop("good").goal == source.goal(first)
     assert all(str(path) in fault.reason for fault in answers.values())
     assert pool.counts == {"episodes": 5, "faults": 4, "restarts": 0, "recycles": 0}
+
+
+@pytest.mark.parametrize(
+  ("name", "damage"), [("game.tw-pddl", _cut), ("traj_data.json", None)]
+)
+def test_a_game_that_cannot_be_read_costs_its_episodes_and_no_split(
+  settings, tmp_path, name, damage
+):
+  good, bad = settings.archive("valid_seen").index()[:2]
+  path = _write_download(tmp_path, settings, bad)
+  _write_download(tmp_path, settings, good)
+  file = path.with_name(name)
+  file.write_text(damage(file.read_text())) if damage else file.unlink()
+  partial = dataclasses.replace(settings, data_dir=str(tmp_path), require_complete=False)
+  source = alfworld.AlfworldSource(partial)
+  first, second = source.tasks("valid_seen")
+  assert (second.name, second.family) == (bad.name, bad.family)
+  teacher = AlfworldTeacher(partial)
+  assert teacher.skills(second, 0) == () == source.walkthrough(second)
+  assert not source.why_unplayable(first)
+  env = alfworld.AlfworldEnv(partial)
+  with pytest.raises(base.UnplayableTask) as caught:
+    env.reset(second)
+  assert str(caught.value) == source.why_unplayable(second)
+  assert str(path) in str(caught.value) and "alfworld-download" in str(caught.value)
+  assert env.reset(first).goal == source.goal(first)
+
+
+def test_a_game_that_offers_no_command_any_more_is_named(env, source, monkeypatch):
+  task, other = source.tasks("valid_seen")[:2]
+  env.reset(task)
+  step = env._env.step
+
+  def without_commands(action):
+    state, reward, done = step(action)
+    state["admissible_commands"] = []
+    return state, reward, done
+
+  with monkeypatch.context() as patch:
+    patch.setattr(env._env, "step", without_commands)
+    with pytest.raises(base.UnplayableTask, match=r"valid_seen.*offers no command") as e:
+      env.step("look")
+  assert task.name in str(e.value) and "env.data_dir" in str(e.value)
+  with pytest.raises(ValueError, match="call reset first"):
+    env.step("look")
+  assert env.reset(other).admissible and env.step("look").admissible
 
 
 def test_a_group_pays_for_one_translation(settings, source, tmp_path):
