@@ -1,11 +1,13 @@
 """The real games: won by their walkthroughs, bit for bit as the packaged engine."""
 
+import collections
 import dataclasses
 import functools
 import json
 import os
 import pickle
 import random
+import statistics
 import subprocess
 import sys
 import time
@@ -504,13 +506,17 @@ def test_the_speed_of_resets_and_steps(settings, source, tmp_path):
   assert steps / playing_s >= 350.0
 
 
+def _rss_mib(pid):
+  try:
+    with open(f"/proc/{pid}/statm") as file:
+      return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+  except OSError:  # it has just left
+    return 0.0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_memory_is_flat_over_5000_episodes(source, env):
-  def rss_mib():
-    with open("/proc/self/statm") as file:
-      return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
   tasks = source.tasks("train")[::355][:10]
   sizes = []
   for number in range(5000):
@@ -520,6 +526,42 @@ def test_memory_is_flat_over_5000_episodes(source, env):
       observation = env.step(command)
     assert observation.success
     if number % 500 == 499:
-      sizes.append(rss_mib())
+      sizes.append(_rss_mib(os.getpid()))
   print("MiB after each 500 episodes:", [round(size) for size in sizes])
   assert max(sizes) / min(sizes) < 1.1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(14400)
+def test_memory_of_recycled_workers_is_flat_over_600_games(source):
+  """As in training: groups of eight, each game new, workers that are replaced."""
+  tasks = source.tasks("train")[::5][:600]
+  episodes = [(f"{n}", tasks[n // 8 % len(tasks)]) for n in range(5000)]
+  assert len({task.name for _, task in episodes}) == 600
+  make = functools.partial(base.make_env, "alfworld", source._settings)
+  plans, sizes, counted = {}, [], 0
+  waiting = collections.deque(episodes)
+  with EnvPool(
+    make, num_workers=2, envs_per_worker=4, recycle_after_episodes=400
+  ) as pool:
+    while counted < len(episodes):
+      while waiting and pool.num_free:
+        ticket, task = waiting.popleft()
+        plans[ticket] = list(source.walkthrough(task))
+        pool.start(ticket, task)
+      for ticket, seen in pool.poll(60.0):
+        assert not isinstance(seen, Fault), seen.reason
+        if not seen.ended:
+          pool.step(ticket, plans[ticket].pop(0))
+          continue
+        assert seen.success
+        pool.release(ticket)
+        counted += 1
+        if counted % 25 == 0:  # of all processes, those that leave too
+          sizes.append(sum(_rss_mib(p.pid) for p in pool._backend._processes))
+    recycles = pool.counts["recycles"]
+  # A worker lives for 400 episodes, both for 800: each sixth holds a whole life.
+  sixths = [statistics.mean(sizes[n * 33 : n * 33 + 33]) for n in range(6)]
+  print("mean MiB of each sixth:", [round(size) for size in sixths], "recycles", recycles)
+  assert recycles >= 10
+  assert max(sixths[3:]) / min(sixths[3:]) < 1.1
