@@ -123,6 +123,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.eval = ml_collections.ConfigDict()
   c.eval.arms = ("no_bank",) if variant.grpo else ("no_bank", "frozen", "evolving")
   c.eval.split = variant.split
+  c.eval.passes = 3
   c.eval.temperature = 0.4
   c.eval.width = 16  # conversations between two commits of the evolving arm
   if variant.debug:
@@ -147,4 +148,4 @@ def _shrink(c: ml_collections.ConfigDict):
   c.feed.tasks_per_update = 2
   if "probes" in c:
     c.probes.num_probes, c.probes.nulls_per_update = 2, 1
-  c.eval.tasks_per_scope, c.eval.width = 2, 2
+  c.eval.tasks_per_scope, c.eval.width, c.eval.passes = 2, 2, 1

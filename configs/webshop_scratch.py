@@ -154,7 +154,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.eval = ml_collections.ConfigDict()
   c.eval.arms = ("no_bank", "frozen", "evolving") if skills else ("no_bank",)
   c.eval.split = "test"
-  c.eval.passes = 1  # studies take 3
+  c.eval.passes = 3
   c.eval.temperature = 0.4
   c.eval.tasks_per_scope = 0
   c.eval.width = 16  # goals between two commits of the evolving arm
@@ -181,4 +181,4 @@ def _shrink(c: ml_collections.ConfigDict):
   c.feed.tasks_per_update = 2
   if "probes" in c:
     c.probes.num_probes, c.probes.nulls_per_update = 2, 1
-  c.eval.tasks_per_scope, c.eval.width = 2, 2
+  c.eval.tasks_per_scope, c.eval.width, c.eval.passes = 2, 2, 1

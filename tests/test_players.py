@@ -1,5 +1,7 @@
 """Reference players: every task once a pass, the files of an evaluation, refusals."""
 
+import collections
+import functools
 import json
 import pathlib
 import subprocess
@@ -10,9 +12,11 @@ import pytest
 from skilljax import config
 from skilljax.envs import base as envs
 from skilljax.envs.household import HouseholdEnv, HouseholdTeacher
+from skilljax.envs.pool import EnvPool
 from skilljax.evaluation.exact import EpisodeRecord
 from skilljax.runs import players
 from skilljax.types import Observation
+from tests.envs import fake_envs
 from tests.test_runs import HOUSEHOLD, settings_of
 
 OVERRIDES = {"eval.num_scopes": 2, "eval.tasks_per_scope": 8, "eval.passes": 2}
@@ -67,8 +71,14 @@ def test_a_random_player_fills_blanks_with_the_goal():
   assert player.command(seen) == "search[find me tea]"
   later = Observation("", admissible=("click[a]", "click[b]"))
   assert {player.command(later) for _ in range(50)} == {"click[a]", "click[b]"}
-  with pytest.raises(config.ConfigError, match="this environment offers none"):
+  with pytest.raises(ValueError, match="offers no command to choose from"):
     player.command(Observation("nothing here"))
+
+
+def test_chance_needs_an_environment_that_offers_commands(repo_root, tmp_path):
+  settings = settings_of("configs/bfcl.py:debug", repo_root)
+  with pytest.raises(config.ConfigError, match=r"'random' .* 'bfcl' takes program text"):
+    players.run(settings, "random", tmp_path)
 
 
 def test_unknown_players_and_absent_ones_are_refused(repo_root, tmp_path, monkeypatch):
@@ -91,6 +101,77 @@ def test_a_task_that_cannot_be_played_is_a_record(repo_root, tmp_path, monkeypat
   summary = play(repo_root, tmp_path, "random")
   assert summary["faults"] == 32 and len(summary["not_covered"]) == 16
   assert "eval/household_test/random/success_0of16" in summary["metrics"]
+
+
+def fragile_pool(settings):
+  """Two processes, in which an environment may hang."""
+  make = functools.partial(fake_envs.FragileHousehold, settings.env)
+  return EnvPool(make, num_workers=2, envs_per_worker=1, step_timeout_s=2.0)
+
+
+def test_an_episode_that_breaks_is_a_record_and_the_others_go_on(
+  repo_root, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(players.assembly, "make_pool", fragile_pool)
+  summary = play(repo_root, tmp_path, "random", **{"eval.passes": 1})
+  rows = records(tmp_path)
+  assert len(rows) == 16 and summary["faults"] == 6
+  reasons = collections.defaultdict(set)
+  for row in rows:
+    reasons[int(row.task.partition("#")[0].rpartition("/")[2])].add(row.fault)
+  (gone,), (empty,), (hung,) = (reasons.pop(number) for number in (1, 2, 3))
+  assert "the engine is gone" in gone and "offers no command" in empty
+  assert "step took more than 2.0 s" in hung
+  assert set.union(*reasons.values()) == {""}
+  assert all(row.num_turns == 1 for row in rows if "gone" in row.fault)
+  assert "eval/household_test/random/success_10of16" in summary["metrics"]
+
+
+def test_a_player_who_is_lost_costs_its_episode(repo_root, tmp_path, monkeypatch):
+  made = []
+
+  def expert(self, task):
+    made.append(task)
+    if len(made) == 3:
+      raise ValueError("no plan for this one")
+    return HouseholdTeacher(self.settings).agent(task, 0)
+
+  monkeypatch.setattr(HouseholdTeacher, "expert", expert)
+  summary = play(repo_root, tmp_path, "expert")
+  assert summary["faults"] == 1
+  assert summary["not_covered"] == {made[2].key: "ValueError: no plan for this one"}
+
+
+def test_a_killed_run_keeps_its_finished_passes(repo_root, tmp_path, monkeypatch):
+  straight = play(repo_root, tmp_path / "straight", "demonstrator")
+  folder, played = tmp_path / "killed", []
+  step = HouseholdEnv.step
+
+  def killed(self, action):
+    if len(played) == 16:
+      raise KeyboardInterrupt
+    seen = step(self, action)
+    played.extend([seen] * seen.ended)
+    return seen
+
+  with monkeypatch.context() as patch:
+    patch.setattr(HouseholdEnv, "step", killed)
+    with pytest.raises(KeyboardInterrupt):
+      play(repo_root, folder, "demonstrator")
+  assert not (folder / "summary.json").exists()
+  with pytest.raises(config.ConfigError, match=r"1 finished passes .*: player differ"):
+    play(repo_root, folder, "random")
+  first = []
+  monkeypatch.setattr(
+    HouseholdEnv,
+    "reset",
+    lambda self, task, reset=HouseholdEnv.reset: first.append(task) or reset(self, task),
+  )
+  again = play(repo_root, folder, "demonstrator")
+  assert len(first) == 16  # the second pass alone
+  assert again["metrics"] == straight["metrics"]
+  assert records(folder) == records(tmp_path / "straight")
+  assert not (folder / "passes").exists()
 
 
 @pytest.mark.parametrize("given", [(), ("--policy=p", "--player=expert")])

@@ -101,6 +101,21 @@ def test_what_is_done_is_not_done_again(tmp_path):
   assert study.next_step(make(), tmp_path) is None
 
 
+def test_reference_players_stand_beside_the_recipes(tmp_path):
+  fake = Fake()
+  plan = make(players=("random", "expert"), seeds=(0,))
+  text = study.run(plan, tmp_path, call=fake)
+  assert fake.commands[:2] == [
+    f"python -m experiments.evaluate --config={CONFIG} --config.eval.split=test "
+    f"--config.eval.passes=2 --player={player} "
+    f"--workdir={tmp_path}/players/{player}/eval_test"
+    for player in ("random", "expert")
+  ]
+  assert len(fake.commands) == 2 + 6
+  players, recipes = text.split("\n\n")[:2]
+  assert players.startswith("== test\narm ") and "cold (1 seed)" in recipes
+
+
 def test_unmatched_recipes_keep_their_own_updates(tmp_path):
   fake = Fake()
   study.run(make(matched_to="", seeds=(0,)), tmp_path, call=fake)
@@ -114,6 +129,7 @@ def test_unmatched_recipes_keep_their_own_updates(tmp_path):
     ({"recipes": {"cold": CONFIG}, "matched_to": ""}, "'cold' is the name"),
     ({"matched_to": "sage"}, "matched_to='sage' must be one of"),
     ({"passes": 0}, "passes=0 must be >= 1"),
+    ({"players": ("best",)}, r"players=\['best'\] must be some of random, "),
   ],
 )
 def test_a_bad_study_is_refused(changes, said):

@@ -4,8 +4,9 @@
   python -m experiments.study --config=configs/studies/alfworld.py \
       --workdir=runs/alfworld_study
 
-Two seeds, all 140 seen and 134 unseen games three times an arm, equal interactions. Two
-CPU cores, about 5 hours. Variant `:debug` (minutes, nothing is learned).
+The reference players, then two seeds: all 140 seen and 134 unseen games three times an
+arm, equal interactions. Two CPU cores, about 5 hours. Variant `:debug` (minutes, nothing
+is learned).
 """
 
 import ml_collections
@@ -29,5 +30,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.splits = ("valid_seen", "valid_unseen")
   c.passes = 1 if debug else 3
   c.matched_to = "skillmaster"
+  c.players = ("random", "demonstrator", "expert")
   c.banks = True  # the frozen and evolving arms begin with the bank of training
   return c.lock()

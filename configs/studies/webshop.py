@@ -4,9 +4,9 @@
   python -m experiments.study --config=configs/studies/webshop.py \
       --workdir=runs/webshop_study
 
-Two seeds, every test goal three times an arm, equal interactions. Two CPU cores, about 6
-hours. Variants: `:repaired` (goals and reward without the published defects), `:debug`
-(minutes, nothing is learned).
+The reference players, then two seeds: every test goal three times an arm, equal
+interactions. Two CPU cores, about 6 hours. Variants: `:repaired` (goals and reward
+without the published defects), `:debug` (minutes, nothing is learned).
 """
 
 import ml_collections
@@ -34,5 +34,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.splits = ("test",)
   c.passes = 1 if variant.debug else 3
   c.matched_to = "skillmaster"
+  c.players = ("random", "demonstrator", "expert")
   c.banks = True  # the frozen and evolving arms begin with the bank of training
   return c.lock()

@@ -32,7 +32,8 @@ class EvalSettings:
   Attributes:
     split: of the task source.
     arms: which of `ARMS`.
-    passes: times that every task is played per arm; each in another stream order.
+    passes: times that every task is played per arm; each in another stream order. A
+      number to be quoted takes 3 or more.
     width: episodes of one stream between two commits of the evolving arm.
     temperature: of the sampler; 0 is greedy.
     num_scopes: scopes to play, in the source's order; 0 plays all.
@@ -43,7 +44,7 @@ class EvalSettings:
 
   split: str
   arms: tuple[str, ...] = ARMS
-  passes: int = 1
+  passes: int = 3
   width: int = 1
   temperature: float = 0.4
   num_scopes: int = 0
@@ -93,6 +94,21 @@ class EpisodeRecord:
 
 
 @dataclasses.dataclass(frozen=True)
+class Pass:
+  """What one pass over all arms leaves.
+
+  Attributes:
+    records: arms × tasks of them.
+    banks: arm -> chain -> bank after the pass.
+    rollouts: arm -> rollout, for the report; {} for a pass that was read back.
+  """
+
+  records: tuple[EpisodeRecord, ...]
+  banks: Mapping[str, Mapping[str, SkillBank]]
+  rollouts: Mapping[str, Rollout]
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
   """All records, the banks that the arms ended with, and the episodes played.
 
@@ -100,7 +116,7 @@ class Evaluation:
     records: arms × passes × tasks of them.
     banks: arm -> chain -> bank after the last pass.
     num_episodes: interactions, warm-up included.
-    rollouts: arm -> rollout of the first pass, for the report.
+    rollouts: arm -> rollout of the first pass; {} if an earlier process played it.
   """
 
   records: tuple[EpisodeRecord, ...]
@@ -117,6 +133,8 @@ def evaluate(
   banks: Mapping[str, SkillBank],
   warmup: Mapping[str, Sequence[Task]] | None = None,
   on_episode: Callable[[Trajectory], None] = lambda trajectory: None,
+  finished: Sequence[Pass] = (),
+  on_pass: Callable[[int, Pass], None] = lambda index, finished: None,
 ) -> Evaluation:
   """Plays each task once per pass and arm.
 
@@ -128,6 +146,8 @@ def evaluate(
     warmup: scope -> tasks disjoint from `tasks`; if given, the frozen arm's bank is
       what the policy writes while playing them. Scopes without warm-up keep theirs.
     on_episode: called with each trajectory as it ends; `num_episodes` says how often.
+    finished: the first passes, if an earlier process has played them.
+    on_pass: called with the index of each pass that is played here, and what it left.
   Raises:
     ValueError: a warm-up task is also evaluated, or a task stands twice.
   """
@@ -139,14 +159,18 @@ def evaluate(
   )
   frozen = initial
   if warmup and "frozen" in settings.arms:
-    plan = streams(warmup, key=(Purpose.EVAL, 99), evolving=True, width=settings.width)
-    frozen = play(plan, initial).banks
+    if finished:  # no pass changes it
+      frozen = finished[0].banks["frozen"]
+    else:
+      key = (Purpose.EVAL, 99)
+      plan = streams(warmup, key=key, evolving=True, width=settings.width)
+      frozen = play(plan, initial).banks
   start = {"no_bank": empty, "frozen": frozen, "evolving": initial}
-  records: list[EpisodeRecord] = []
-  rollouts: dict[str, Rollout] = {}
-  final: dict[str, Mapping[str, SkillBank]] = {}
-  for pass_index in range(settings.passes):
+  passes = list(finished[: settings.passes])
+  for pass_index in range(len(passes), settings.passes):
     ordered = {s: reorder(stream, pass_index) for s, stream in tasks.items()}
+    records: list[EpisodeRecord] = []
+    rollouts: dict[str, Rollout] = {}
     for arm in settings.arms:
       plan = streams(
         ordered,
@@ -154,12 +178,19 @@ def evaluate(
         evolving=arm == "evolving",
         width=settings.width,
       )
-      rollout = play(plan, start[arm])
-      records += _records(arm, pass_index, plan, rollout)
-      rollouts.setdefault(arm, rollout)
-      final[arm] = rollout.banks
-  played = num_episodes(tasks, settings=settings, warmup=warmup)
-  return Evaluation(tuple(records), final, played, rollouts)
+      rollouts[arm] = play(plan, start[arm])
+      records += _records(arm, pass_index, plan, rollouts[arm])
+    banks = {arm: rollout.banks for arm, rollout in rollouts.items()}
+    played = Pass(tuple(records), banks, rollouts)
+    on_pass(pass_index, played)
+    # Trajectories of later passes are not looked at again.
+    passes.append(played if not passes else dataclasses.replace(played, rollouts={}))
+  return Evaluation(
+    records=tuple(record for one in passes for record in one.records),
+    banks=passes[-1].banks,
+    num_episodes=num_episodes(tasks, settings=settings, warmup=warmup),
+    rollouts=passes[0].rollouts,
+  )
 
 
 def num_episodes(

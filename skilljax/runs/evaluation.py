@@ -1,17 +1,21 @@
 """An evaluation run: arms, tables, intervals and records of one policy, in one folder.
 
+  <folder>/config.json     the resolved config
   <folder>/records.json    one row an episode
   <folder>/summary.json    success by arm with intervals, paired differences
-  <folder>/edits.jsonl     edits of the evolving arm
-  <folder>/banks/          banks that the evolving arm ended with
+  <folder>/edits.jsonl     edits of the evolving arm, first pass
+  <folder>/banks/          banks that the arms ended with
+  <folder>/passes/         finished passes of an evaluation that is not written yet
 
-Must not know about: flags, training.
+A killed one goes on after its last finished pass. Must not know about: flags, training.
 """
 
+import contextlib
 import dataclasses
+import functools
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +25,19 @@ from skilljax.config import ConfigError
 from skilljax.envs import base as envs
 from skilljax.evaluation import exact, paired
 from skilljax.metrics import Progress
+from skilljax.rollout.results import Rollout
+from skilljax.runs.passes import FOLDER, Passes, fingerprint
 from skilljax.runs.records import edit_fields
 from skilljax.runs.training import read_banks, write_banks
 from skilljax.settings import Settings
 from skilljax.skills.bank import SkillBank
-from skilljax.types import Task
+from skilljax.skills.files import write_atomically
+from skilljax.types import Task, Trajectory
 
-FILES = ("summary.json", "records.json", "edits.jsonl")
+FILES = ("config.json", "summary.json", "records.json", "edits.jsonl")
+FOLDERS = ("banks", FOLDER)
+
+Tasks = Mapping[str, Sequence[Task]]  # by scope
 
 
 def run(
@@ -46,15 +56,23 @@ def run(
     banks_folder: banks of the frozen and evolving arms, one file a scope; None: empty.
   Raises:
     ConfigError: the config does not fit the policy or the devices, hosts disagree, a
-      folder cannot be read or written, or the environment's data are absent or damaged.
+      folder cannot be read or written, the environment's data are absent or damaged, the
+      only arm has nothing to show, or the folder holds passes of another evaluation.
   """
-  folders.check_writable(folder, folders=("banks",), files=FILES)
+  folders.check_writable(folder, folders=FOLDERS, files=FILES)
   folder = Path(folder)
   preflight.check_hosts(settings, policy=policy_folder, workdir=folder)
   preflight.check_policy(settings, policy_folder, trained=False)
   banks = given_banks(banks_folder)
   source = assembly.open_source(settings, settings.eval.split, key="eval.split")
   tasks, warmup = choose_tasks(source, settings.eval)
+  played = without_empty_arms(settings.eval, banks_folder=banks_folder)
+  made_with = {
+    "the policy": fingerprint(policy_folder),
+    "--banks": {scope: bank.version for scope, bank in banks.items()},
+  }
+  kept = Passes(folder, settings, made_with)
+  finished = kept.begin()[: played.passes]
   policy = assembly.load_policy(
     policy_folder,
     numerics=settings.numerics,
@@ -67,22 +85,91 @@ def run(
     runner = assembly.make_runner(
       settings, engine=engine, tokenizer=policy.tokenizer, pool=pool
     )
-    total = exact.num_episodes(tasks, settings=settings.eval, warmup=warmup)
-    with Progress("evaluation", total=total) as progress:
-      played = itertools.count(1)
+    with _progress(tasks, warmup, played, len(finished)) as on_episode:
       evaluation = exact.evaluate(
         tasks,
         runner=runner,
-        settings=settings.eval,
+        settings=played,
         banks=banks,
         warmup=warmup,
-        on_episode=lambda trajectory: progress.update(next(played)),
+        on_episode=on_episode,
+        finished=finished,
+        on_pass=functools.partial(_on_pass, kept),
       )
-  name = f"{settings.env_name}_{settings.eval.split}"
-  summary = summarise(evaluation, name=name, tasks=tasks, policy=str(policy_folder))
+  return finish(
+    kept,
+    settings,
+    evaluation,
+    tasks=tasks,
+    policy=str(policy_folder),
+    banks="" if banks_folder is None else str(banks_folder),
+  )
+
+
+@contextlib.contextmanager
+def _progress(
+  tasks: Tasks, warmup: Tasks, settings: exact.EvalSettings, num_finished: int
+) -> Iterator[Callable[[Trajectory], None]]:
+  """Shows how many episodes are played; gives what to call after each."""
+  total = exact.num_episodes(tasks, settings=settings, warmup=warmup)
+  a_pass = len(settings.arms) * sum(map(len, tasks.values()))
+  done = total - a_pass * (settings.passes - num_finished) if num_finished else 0
+  with Progress("evaluation", total=total, done=done) as progress:
+    played = itertools.count(done + 1)
+    yield lambda trajectory: progress.update(next(played))
+
+
+def _on_pass(kept: Passes, index: int, finished: exact.Pass) -> None:
+  """Writes down what a finished pass leaves."""
+  if index == 0 and hosts.is_first():
+    (kept.results / "edits.jsonl").write_text(edit_lines(finished.rollouts))
+  kept.keep(index, finished)
+
+
+def without_empty_arms(
+  settings: exact.EvalSettings, *, banks_folder: str | Path | None
+) -> exact.EvalSettings:
+  """Leaves the frozen arm out, with a line, where it could only repeat `no_bank`.
+
+  Raises:
+    ConfigError: no other arm is asked for.
+  """
+  if "frozen" not in settings.arms or settings.warmup_tasks or banks_folder is not None:
+    return settings
+  arms = tuple(arm for arm in settings.arms if arm != "frozen")
+  what = "there is no bank to freeze: set eval.warmup_tasks, or give --banks"
+  if not arms:
+    raise ConfigError(f"eval.arms={settings.arms}: {what}")
   if hosts.is_first():
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder, evaluation, summary)
+    print(f"frozen arm left out, {what}", flush=True)
+  return dataclasses.replace(settings, arms=arms)
+
+
+def finish(
+  kept: Passes,
+  settings: Settings,
+  evaluation: exact.Evaluation,
+  *,
+  tasks: Tasks,
+  policy: str,
+  banks: str = "",
+) -> dict[str, Any]:
+  """Writes a whole evaluation into its folder; returns the summary.
+
+  Args:
+    kept: its finished passes, which are not needed any more.
+    settings: of the run.
+    evaluation: what was played.
+    tasks: that were asked for.
+    policy: folder, or name of a player.
+    banks: folder of the given banks; '' without.
+  """
+  name = f"{settings.env_name}_{settings.eval.split}"
+  summary = summarise(evaluation, name=name, tasks=tasks, policy=policy)
+  summary["given_banks"] = banks
+  if hosts.is_first():
+    write(kept.results, evaluation, summary)
+    kept.remove()
   return summary
 
 
@@ -133,7 +220,7 @@ def choose_tasks(
 
 
 def summarise(
-  evaluation: exact.Evaluation, *, name: str, tasks: Mapping, policy: str
+  evaluation: exact.Evaluation, *, name: str, tasks: Tasks, policy: str
 ) -> dict[str, Any]:
   """Success by arm and family with intervals, paired differences, and the cost."""
   records = evaluation.records
@@ -190,12 +277,20 @@ def by_position(records: Sequence[exact.EpisodeRecord]) -> list[float]:
 
 
 def write(folder: Path, evaluation: exact.Evaluation, summary: dict[str, Any]) -> None:
-  """Writes the files of an evaluation."""
+  """Writes the files of an evaluation, its edits apart."""
   rows = [dataclasses.asdict(record) for record in evaluation.records]
   (folder / "records.json").write_text(json.dumps(rows))
-  (folder / "summary.json").write_text(json.dumps(summary, indent=2))
+  for arm, banks in evaluation.banks.items():
+    if arm != "no_bank":
+      write_banks(folder / "banks" / arm, banks)
+  # Last: who finds it finds all of them.
+  write_atomically(folder / "summary.json", json.dumps(summary, indent=2))
+
+
+def edit_lines(rollouts: Mapping[str, Rollout]) -> str:
+  """One JSON line an edit of the evolving arms."""
   lines = []
-  for arm, rollout in evaluation.rollouts.items():
+  for arm, rollout in rollouts.items():
     for node_id, outcome in rollout.edits.items():
       row = {
         "arm": arm,
@@ -206,7 +301,4 @@ def write(folder: Path, evaluation: exact.Evaluation, summary: dict[str, Any]) -
         "bank": outcome.bank.version,
       }
       lines.append(json.dumps(row) + "\n")
-  (folder / "edits.jsonl").write_text("".join(lines))
-  for arm, banks in evaluation.banks.items():
-    if arm != "no_bank":
-      write_banks(folder / "banks" / arm, banks)
+  return "".join(lines)

@@ -5,6 +5,7 @@ could type; it is skipped where the same command has left its result, so a study
 interrupted goes on where it stopped. Baselines get as many interactions as the recipe
 they are matched to.
 
+  <folder>/players/<player>/eval_<split>/  reference players, who need no policy
   <folder>/seed<S>/cold/                  cold start, shared by the recipes
   <folder>/seed<S>/<recipe>/              training run
   <folder>/seed<S>/<recipe>/eval_<split>/ evaluation; 'cold' has its own
@@ -26,7 +27,9 @@ from skilljax import assembly
 from skilljax import config as config_lib
 from skilljax import settings as settings_lib
 from skilljax.config import ConfigError
+from skilljax.evaluation import paired
 from skilljax.runs import comparison
+from skilljax.runs.players import PLAYERS
 
 COLD = "cold"
 
@@ -44,6 +47,7 @@ class Study:
     matched_to: the recipe whose interactions all others get; '' = each its own updates.
       The others must play no probes, whose number is not known before.
     banks: whether evaluations start from the banks that training left.
+    players: reference players beside them, some of `players.PLAYERS`.
   """
 
   config: str
@@ -53,6 +57,7 @@ class Study:
   passes: int = 3
   matched_to: str = ""
   banks: bool = False
+  players: tuple[str, ...] = ()
 
   def __post_init__(self):
     for name in ("recipes", "seeds", "splits"):
@@ -64,6 +69,10 @@ class Study:
       raise ConfigError(
         f"matched_to={self.matched_to!r} must be one of {sorted(self.recipes)} or '' "
         "(config key matched_to)"
+      )
+    if unknown := sorted(set(self.players) - set(PLAYERS)):
+      raise ConfigError(
+        f"players={unknown} must be some of {', '.join(PLAYERS)} (config key players)"
       )
     if self.passes < 1:
       raise ConfigError(f"passes={self.passes} must be >= 1 (config key passes)")
@@ -82,6 +91,8 @@ class Step:
 
 def steps(study: Study, folder: Path) -> Iterator[Step]:
   """All steps in order. Lazy: budgets of later steps are read from results of earlier."""
+  for player in study.players:
+    yield from _evaluations(study, study.config, folder / "players" / player, by=player)
   for seed in study.seeds:
     home = folder / f"seed{seed}"
     cold = home / COLD / "policy"
@@ -90,7 +101,7 @@ def steps(study: Study, folder: Path) -> Iterator[Step]:
       ("experiments.sft", f"--config={config}", f"--workdir={home / COLD}"),
       cold / "config.json",
     )
-    yield from _evaluations(study, config, home / COLD, banks=False)
+    yield from _evaluations(study, config, home / COLD)
     order = sorted(study.recipes, key=lambda label: label != study.matched_to)
     for label in order:
       config = with_variant(study.recipes[label], seed=seed)
@@ -111,13 +122,16 @@ def steps(study: Study, folder: Path) -> Iterator[Step]:
       yield from _evaluations(study, config, run, banks=study.banks)
 
 
-def _evaluations(study: Study, config: str, run: Path, *, banks: bool) -> Iterator[Step]:
+def _evaluations(
+  study: Study, config: str, run: Path, *, banks: bool = False, by: str = ""
+) -> Iterator[Step]:
+  """Evaluations of the policy of a run, or by a player, on every split."""
   for split in study.splits:
     flags = [
       f"--config={config}",
       f"--config.eval.split={split}",
       f"--config.eval.passes={study.passes}",
-      f"--policy={run / 'policy'}",
+      f"--player={by}" if by else f"--policy={run / 'policy'}",
       f"--workdir={run / f'eval_{split}'}",
     ]
     if banks and any((run / "banks").glob("*.json")):
@@ -256,12 +270,17 @@ def _call(step: Step) -> None:
 
 
 def tables(study: Study, folder: Path) -> str:
-  """For each split: the cold start and every recipe, over all seeds."""
+  """For each split: the players, then the cold start and every recipe, over all seeds."""
   parts = []
   for split in study.splits:
     evaluations = {
       label: [folder / f"seed{seed}" / label / f"eval_{split}" for seed in study.seeds]
       for label in (COLD, *study.recipes)
     }
-    parts.append(f"== {split}\n{comparison.compare(evaluations)}\n")
+    parts.append(f"== {split}\n")
+    if study.players:
+      places = [folder / "players" / name / f"eval_{split}" for name in study.players]
+      records = [record for p in places for record in comparison.read_evaluation(p)]
+      parts[-1] += f"{paired.table(records)}\n\n"
+    parts[-1] += f"{comparison.compare(evaluations)}\n"
   return "\n".join(parts)

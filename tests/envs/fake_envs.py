@@ -3,6 +3,7 @@
 Worker processes import this module by name, so it stays free of anything heavy.
 """
 
+import dataclasses
 import os
 import pathlib
 import re
@@ -13,6 +14,7 @@ import sys
 import time
 
 from skilljax.envs.base import UnplayableTask
+from skilljax.envs.household import HouseholdEnv
 from skilljax.types import Observation, Task
 
 
@@ -186,3 +188,22 @@ class FaultyHousehold:
     except FileExistsError:
       return False
     return True
+
+
+class FragileHousehold(HouseholdEnv):
+  """Three tasks of each stream break in mid-episode, each in its own way."""
+
+  def reset(self, task):
+    self._number, self._turns = int(task.name.rpartition("/")[2]), 0
+    return super().reset(task)
+
+  def step(self, action):
+    self._turns += 1
+    seen = super().step(action)
+    if self._number == 1 and self._turns == 2:
+      raise RuntimeError("the engine is gone")
+    if self._number == 2 and self._turns == 2:
+      return dataclasses.replace(seen, admissible=())
+    if self._number == 3 and self._turns == 2:
+      time.sleep(3600)
+    return seen

@@ -1,11 +1,13 @@
 """The real games: won by their walkthroughs, bit for bit as the packaged engine."""
 
+import collections
 import dataclasses
 import functools
 import json
 import os
 import pickle
 import random
+import statistics
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ import pytest
 
 from skilljax.envs import alfworld, base
 from skilljax.envs.alfworld import games
+from skilljax.envs.alfworld.teacher import AlfworldTeacher
 from skilljax.envs.pool import EnvPool
 from skilljax.types import Fault
 from tests.envs import alfworld_reference, fake_envs
@@ -225,6 +228,52 @@ def test_a_damaged_game_costs_its_episodes_and_no_worker(settings, source, tmp_p
     assert answers.pop("good").goal == source.goal(first)
     assert all(str(path) in fault.reason for fault in answers.values())
     assert pool.counts == {"episodes": 5, "faults": 4, "restarts": 0, "recycles": 0}
+
+
+@pytest.mark.parametrize(
+  ("name", "damage"), [("game.tw-pddl", _cut), ("traj_data.json", None)]
+)
+def test_a_game_that_cannot_be_read_costs_its_episodes_and_no_split(
+  settings, tmp_path, name, damage
+):
+  good, bad = settings.archive("valid_seen").index()[:2]
+  path = _write_download(tmp_path, settings, bad)
+  _write_download(tmp_path, settings, good)
+  file = path.with_name(name)
+  file.write_text(damage(file.read_text())) if damage else file.unlink()
+  partial = dataclasses.replace(settings, data_dir=str(tmp_path), require_complete=False)
+  source = alfworld.AlfworldSource(partial)
+  first, second = source.tasks("valid_seen")
+  assert (second.name, second.family) == (bad.name, bad.family)
+  teacher = AlfworldTeacher(partial)
+  assert teacher.skills(second, 0) == () == source.walkthrough(second)
+  assert not source.why_unplayable(first)
+  env = alfworld.AlfworldEnv(partial)
+  with pytest.raises(base.UnplayableTask) as caught:
+    env.reset(second)
+  assert str(caught.value) == source.why_unplayable(second)
+  assert str(path) in str(caught.value) and "alfworld-download" in str(caught.value)
+  assert env.reset(first).goal == source.goal(first)
+
+
+def test_a_game_that_offers_no_command_any_more_is_named(env, source, monkeypatch):
+  task, other = source.tasks("valid_seen")[:2]
+  env.reset(task)
+  step = env._env.step
+
+  def without_commands(action):
+    state, reward, done = step(action)
+    state["admissible_commands"] = []
+    return state, reward, done
+
+  with monkeypatch.context() as patch:
+    patch.setattr(env._env, "step", without_commands)
+    with pytest.raises(base.UnplayableTask, match=r"valid_seen.*offers no command") as e:
+      env.step("look")
+  assert task.name in str(e.value) and "env.data_dir" in str(e.value)
+  with pytest.raises(ValueError, match="call reset first"):
+    env.step("look")
+  assert env.reset(other).admissible and env.step("look").admissible
 
 
 def test_a_group_pays_for_one_translation(settings, source, tmp_path):
@@ -457,13 +506,17 @@ def test_the_speed_of_resets_and_steps(settings, source, tmp_path):
   assert steps / playing_s >= 350.0
 
 
+def _rss_mib(pid):
+  try:
+    with open(f"/proc/{pid}/statm") as file:
+      return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+  except OSError:  # it has just left
+    return 0.0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_memory_is_flat_over_5000_episodes(source, env):
-  def rss_mib():
-    with open("/proc/self/statm") as file:
-      return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
   tasks = source.tasks("train")[::355][:10]
   sizes = []
   for number in range(5000):
@@ -473,6 +526,42 @@ def test_memory_is_flat_over_5000_episodes(source, env):
       observation = env.step(command)
     assert observation.success
     if number % 500 == 499:
-      sizes.append(rss_mib())
+      sizes.append(_rss_mib(os.getpid()))
   print("MiB after each 500 episodes:", [round(size) for size in sizes])
   assert max(sizes) / min(sizes) < 1.1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(14400)
+def test_memory_of_recycled_workers_is_flat_over_600_games(source):
+  """As in training: groups of eight, each game new, workers that are replaced."""
+  tasks = source.tasks("train")[::5][:600]
+  episodes = [(f"{n}", tasks[n // 8 % len(tasks)]) for n in range(5000)]
+  assert len({task.name for _, task in episodes}) == 600
+  make = functools.partial(base.make_env, "alfworld", source._settings)
+  plans, sizes, counted = {}, [], 0
+  waiting = collections.deque(episodes)
+  with EnvPool(
+    make, num_workers=2, envs_per_worker=4, recycle_after_episodes=400
+  ) as pool:
+    while counted < len(episodes):
+      while waiting and pool.num_free:
+        ticket, task = waiting.popleft()
+        plans[ticket] = list(source.walkthrough(task))
+        pool.start(ticket, task)
+      for ticket, seen in pool.poll(60.0):
+        assert not isinstance(seen, Fault), seen.reason
+        if not seen.ended:
+          pool.step(ticket, plans[ticket].pop(0))
+          continue
+        assert seen.success
+        pool.release(ticket)
+        counted += 1
+        if counted % 25 == 0:  # of all processes, those that leave too
+          sizes.append(sum(_rss_mib(p.pid) for p in pool._backend._processes))
+    recycles = pool.counts["recycles"]
+  # A worker lives for 400 episodes, both for 800: each sixth holds a whole life.
+  sixths = [statistics.mean(sizes[n * 33 : n * 33 + 33]) for n in range(6)]
+  print("mean MiB of each sixth:", [round(size) for size in sixths], "recycles", recycles)
+  assert recycles >= 10
+  assert max(sixths[3:]) / min(sixths[3:]) < 1.1

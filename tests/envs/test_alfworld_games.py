@@ -173,13 +173,77 @@ def test_a_missing_grammar_is_named(tmp_path):
     _archive(data, tmp_path)
 
 
-def test_a_damaged_download_is_named(tmp_path):
+def _cut(path: pathlib.Path):
+  path.write_text(path.read_text()[:-20])
+
+
+def _swap(path: pathlib.Path, old: str, new: str):
+  text = path.read_text()
+  assert old in text
+  path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+  ("damage", "said"),
+  [
+    (lambda f: _cut(f / "game.tw-pddl"), "JSONDecodeError"),
+    (lambda f: _cut(f / "traj_data.json"), "JSONDecodeError"),
+    (lambda f: (f / "traj_data.json").unlink(), "FileNotFoundError"),
+    (lambda f: (f / "game.tw-pddl").write_bytes(b"\xff\xfe"), "UnicodeDecodeError"),
+    (lambda f: (f / "game.tw-pddl").write_text("[]"), "AttributeError"),
+    (lambda f: _swap(f / "game.tw-pddl", "Your task", "A task"), "no goal sentence"),
+    (lambda f: _swap(f / "game.tw-pddl", '"pddl_problem"', '"p"'), "KeyError"),
+    (lambda f: _swap(f / "traj_data.json", "pick_heat", "pick_eat"), "KeyError"),
+  ],
+)
+def test_a_damaged_download_costs_one_game(tmp_path, damage, said):
+  good, bad = (_write_download(tmp_path / "d", _row(number)) for number in (1, 2))
+  damage(bad)
+  archive = _archive(tmp_path / "d", tmp_path)
+  sound, damaged = archive.index()
+  assert not sound.error and not archive.game(sound.name).error
+  assert (sound.name, damaged.name) == tuple(
+    f"{f.parent.name}/{f.name}" for f in (good, bad)
+  )
+  assert damaged.family == "heat" and damaged.walkthrough == damaged.human_goals == ()
+  assert archive.game(damaged.name).error == damaged.error
+  assert damaged.error.startswith(f"{bad / 'game.tw-pddl'}: ") and said in damaged.error
+  assert "run alfworld-download again" in damaged.error
+
+
+def test_a_folder_that_is_no_task_is_left_out_with_a_warning(tmp_path):
+  _write_download(tmp_path / "d", _row(1))
+  other = _write_download(tmp_path / "d", {**_row(2), "task": "notes-2"})
+  (other / "traj_data.json").unlink()
+  with pytest.warns(RuntimeWarning, match=r"notes-2/trial_T1 is damaged"):
+    (info,) = _archive(tmp_path / "d", tmp_path).index()
+  assert info.name.endswith("Fridge-1/trial_T1")
+
+
+def test_an_unsolvable_game_is_left_out_unless_the_split_then_lacks_it(
+  tmp_path, monkeypatch
+):
+  _write_download(tmp_path / "d", _row(1))
+  _write_download(tmp_path / "d", _row(2), solvable=False)
+  archive = _archive(tmp_path / "d", tmp_path)
+  assert [not info.error for info in archive.index()] == [True]
+  monkeypatch.setitem(games.SPLIT_SIZES, "train", 2)
+  whole = games.GameArchive(tmp_path / "d", tmp_path / "other", "train")
+  sound, changed = whole.index()
+  assert not sound.error and "says that it is not solvable" in changed.error
+
+
+def test_a_trajectory_that_changes_makes_the_archive_anew(tmp_path):
   folder = _write_download(tmp_path / "d", _row(1))
-  (folder / "game.tw-pddl").write_text("{")
-  with pytest.raises(
-    games.DataError, match=r"game\.tw-pddl: damaged .*alfworld-download"
-  ):
-    _archive(tmp_path / "d", tmp_path).index()
+  assert _archive(tmp_path / "d", tmp_path).index()[0].human_goals[1] == (
+    "make an apple hot"
+  )
+  _swap(folder / "traj_data.json", "make an apple hot", "get the apple quite hot")
+  assert _archive(tmp_path / "d", tmp_path).index()[0].human_goals[1] == (
+    "get the apple quite hot"
+  )
+  (folder / "traj_data.json").unlink()
+  assert _archive(tmp_path / "d", tmp_path).index()[0].error
 
 
 def test_no_data_and_no_split_say_what_to_set(tmp_path):

@@ -24,7 +24,7 @@ def run(tasks=FEW, *, banks=None, warmup=None, runner=None, **settings):
   result = evaluate(
     tasks,
     runner=runner or make_runner(num_slots=32, capacity=32),
-    settings=EvalSettings(**{"split": "test", **settings}),
+    settings=EvalSettings(**{"split": "test", "passes": 1, **settings}),
     banks=banks or {},
     warmup=warmup,
     on_episode=reported.append,

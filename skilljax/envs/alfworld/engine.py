@@ -31,6 +31,9 @@ INSTALL_HINT = (
 )
 # Translations kept in memory: as many as a worker has games open at the same time.
 _TRANSLATIONS_IN_MEMORY = 32
+# Parsed texts kept in memory. All games share one grammar, of which 80 are in use; games
+# with grammars of their own must not fill the memory.
+_TEXTS_IN_MEMORY = 4096
 # The engine interns every fact for ever, about 1 MB a game. Equality is by value, so
 # the table may be emptied between two games.
 _MAX_INTERNED_FACTS = 60_000
@@ -91,7 +94,7 @@ def load_engine() -> Engine:
   # Rules are not changed after they are made, so each query is parsed once.
   rule = textworld.logic.Rule
   rule.parse_conjunctive_query = staticmethod(
-    functools.cache(rule.parse_conjunctive_query)
+    functools.lru_cache(_TEXTS_IN_MEMORY)(rule.parse_conjunctive_query)
   )
   logic._parse_and_convert = functools.lru_cache(maxsize=4)(logic._parse_and_convert)
   logic.PddlState = _remembering_state(logic.PddlState)
@@ -136,10 +139,10 @@ def _wrap_grammar(textgen: ModuleType):
       twin.expression = copied(value.expression)
     return twin
 
-  parse_once = functools.cache(textgen._parse_and_convert)
+  parse_once = functools.lru_cache(_TEXTS_IN_MEMORY)(textgen._parse_and_convert)
   textgen._parse_and_convert = lambda *args, **kwargs: copied(parse_once(*args, **kwargs))
   textgen.deepcopy = copied
-  textgen.check_flag = functools.cache(textgen.check_flag)
+  textgen.check_flag = functools.lru_cache(_TEXTS_IN_MEMORY)(textgen.check_flag)
 
 
 class _Sorted(list):

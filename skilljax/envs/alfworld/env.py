@@ -18,6 +18,7 @@ from skilljax.types import Observation, Task
 
 _BANNER = "-= Welcome to TextWorld, ALFRED! =-"
 _GOAL_MARK = "Your task is to: "
+_FIX = "copy the file again (config key env.data_dir)"
 
 
 class AlfworldEnv:
@@ -35,7 +36,7 @@ class AlfworldEnv:
     self._archive = functools.cache(settings.archive)
     # A fresh object a game would leak 8 MB each, even after closing it.
     self._env = engine.make_textworld_env()
-    self._loaded: tuple[str, str] | None = None
+    self._loaded: Task | None = None
     self._ended = True
 
   def reset(self, task: Task) -> Observation:
@@ -46,10 +47,10 @@ class AlfworldEnv:
       ValueError: the data as a whole are damaged.
       FileNotFoundError: no data.
     """
+    self._ended = True
     if task.env != ENV_NAME:
       raise base.UnplayableTask(f"task {task.key!r} is not one of {ENV_NAME!r}")
-    loaded = self._loaded == (task.split, task.name)
-    state = self._env.reset() if loaded else self._load(task)
+    state = self._env.reset() if self._loaded == task else self._load(task)
     self._goal = self._settings.goal(task, self._game)
     self._turn = 0
     self._ended = False
@@ -58,7 +59,7 @@ class AlfworldEnv:
     return Observation(
       text=text if _GOAL_MARK in text else f"{text}\n\n{_GOAL_MARK}{self._goal}",
       success=bool(state["won"]),
-      admissible=_commands(state),
+      admissible=self._commands(state),
       goal=self._goal,
       max_turns=self._settings.max_turns,
     )
@@ -68,10 +69,12 @@ class AlfworldEnv:
 
     Raises:
       ValueError: the episode has ended, or was never started.
+      UnplayableTask: the game has come to a state without any command.
     """
     if self._ended:
       raise ValueError("step: the episode has ended; call reset first")
     state, _, _ = self._env.step(action)
+    commands = self._commands(state)
     self._turn += 1
     won = bool(state["won"])
     truncated = not won and self._turn >= self._settings.max_turns
@@ -82,7 +85,7 @@ class AlfworldEnv:
       terminated=won,
       truncated=truncated,
       success=won,
-      admissible=_commands(state),
+      admissible=commands,
     )
 
   def close(self):
@@ -100,6 +103,8 @@ class AlfworldEnv:
       raise base.UnplayableTask(
         f"task {task.name!r} is no game of split {task.split!r}"
       ) from error
+    if self._game.error:
+      raise base.UnplayableTask(self._game.error)
     try:
       engine.load_game(
         self._env,
@@ -108,7 +113,6 @@ class AlfworldEnv:
         problem=self._game.problem,
       )
       state = self._env.reset()
-      _commands(state)
     except (OSError, MemoryError):
       raise  # of the machine, not of the game
     except Exception as error:  # each of its parsers has its own
@@ -116,18 +120,20 @@ class AlfworldEnv:
       self._env = engine.make_textworld_env()
       raise base.UnplayableTask(
         f"{archive.place(task.name)}: the engine cannot load game {task.name} "
-        f"({type(error).__name__}: {str(error)[:200]}); copy the file again (config key "
-        "env.data_dir)"
+        f"({type(error).__name__}: {str(error)[:200]}); {_FIX}"
       ) from error
-    self._loaded = (task.split, task.name)
+    self._loaded = task
     return state
 
-
-def _commands(state: Mapping[str, Any]) -> tuple[str, ...]:
-  """The admissible commands of a state: every game has some, 'look' at least."""
-  if not state["admissible_commands"]:
-    raise RuntimeError("the game offers no command")
-  return tuple(state["admissible_commands"])
+  def _commands(self, state: Mapping[str, Any]) -> tuple[str, ...]:
+    """The admissible commands of a state: every game has some, 'look' at least."""
+    if state["admissible_commands"]:
+      return tuple(state["admissible_commands"])
+    task, self._loaded, self._ended = self._loaded, None, True
+    place = self._archive(task.split).place(task.name)
+    raise base.UnplayableTask(
+      f"{place}: game {task.name} offers no command at all; {_FIX}"
+    )
 
 
 def why_unavailable(settings: AlfworldSettings) -> str:

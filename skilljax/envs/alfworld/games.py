@@ -5,6 +5,9 @@ the benchmark's own download (`<split>/<task>/<trial>/game.tw-pddl`). Either is 
 once into one archive per split in the cache folder, from which a worker reads single
 games; the archive's name holds the fingerprint of its source, a damaged one is rebuilt.
 
+A packed file that is damaged is refused whole. Of a download each game is a file of its
+own: a damaged one stays in the index, with the reason, and costs its own episodes only.
+
 Must not know about: the engine, episodes, rewards.
 """
 
@@ -16,6 +19,7 @@ import os
 import pathlib
 import re
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -35,7 +39,8 @@ FAMILY_OF_TASK_TYPE = {
 GOAL_SLOT = "UNKNOWN GOAL"  # the grammar's own placeholder
 _GOAL_RULE = re.compile(r"Your task is to: ([^\"\n]*?)\.(?=\")")
 _INDEX = "index.json"
-_FORMAT = "2"
+_TRAJECTORY = "traj_data.json"  # in the folder of a downloaded game
+_FORMAT = "3"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +54,8 @@ class GameInfo:
     walkthrough: the plan that came with the game, one command each.
     human_goals: crowd-written goal sentences, as they were written; () if the data have
       none.
+    error: why the game cannot be played, with its file and the fix; '' if it can. Then
+      goal, walkthrough and human goals are empty.
   """
 
   name: str
@@ -56,17 +63,22 @@ class GameInfo:
   goal: str
   walkthrough: tuple[str, ...]
   human_goals: tuple[str, ...]
+  error: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class GameText:
-  """What the engine needs of one game. The grammar still holds `GOAL_SLOT`."""
+  """What the engine needs of one game. The grammar still holds `GOAL_SLOT`.
+
+  `error` is that of `GameInfo`; where there is one, the texts are empty.
+  """
 
   domain: str
   grammar: str
   problem: str
   goal: str
   human_goals: tuple[str, ...]
+  error: str = ""
 
 
 class GameArchive:
@@ -102,6 +114,7 @@ class GameArchive:
       problem=row["problem"],
       goal=row["goal"],
       human_goals=tuple(row["human_goals"]),
+      error=row["error"],
       **texts,
     )
 
@@ -172,6 +185,7 @@ class DownloadSource:
 
   def __init__(self, folder: pathlib.Path, split: str):
     self._folder = folder / split
+    self._num_games = SPLIT_SIZES[split]
 
   def place(self, name: str) -> pathlib.Path:
     """The file of a game."""
@@ -186,25 +200,42 @@ class DownloadSource:
     """Digest of the folder's listing: names, sizes, times of change."""
     digest = hashlib.sha256(_FORMAT.encode("ascii"))
     for path in self._paths():
-      stat = path.stat()
-      entry = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}\n"
-      digest.update(entry.encode("utf-8"))
+      for file in (path, path.with_name(_TRAJECTORY)):
+        entry = f"{file.resolve()}:absent\n"
+        if file.exists():
+          stat = file.stat()
+          entry = f"{file.resolve()}:{stat.st_size}:{stat.st_mtime_ns}\n"
+        digest.update(entry.encode("utf-8"))
     return digest.hexdigest()
 
   def rows(self) -> Iterator[dict[str, Any]]:
-    """Archive rows of the solvable games. Raises DataError for a damaged file."""
+    """Archive rows of the solvable games, and of the damaged ones with their error."""
+    num, unsolvable = 0, []
     for path in self._paths():
-      try:
-        game = json.loads(path.read_text("utf-8"))
-        trajectory = json.loads(path.with_name("traj_data.json").read_text("utf-8"))
-        if game.get("solvable") is not True:
-          continue
-        yield _download_row(path, game, trajectory)
-      except (ValueError, KeyError, FileNotFoundError) as error:
-        raise DataError(
-          f"{path}: damaged ({type(error).__name__}: {error}); run alfworld-download "
-          "again"
-        ) from error
+      row = self._row(path)
+      if row is None:
+        unsolvable.append(path)
+      elif row["family"]:
+        num += 1
+        yield row
+      else:  # no task that could be asked for
+        warnings.warn(row["error"], RuntimeWarning, stacklevel=2)
+    # The benchmark leaves unsolvable games out. Where it has exactly those more than
+    # there are, it is the files that changed.
+    if num + len(unsolvable) == self._num_games:
+      for path in unsolvable:
+        yield _damaged_row(path, "it says that it is not solvable")
+
+  def _row(self, path: pathlib.Path) -> dict[str, Any] | None:
+    """One game; None for one that says that it is not solvable."""
+    try:
+      game = json.loads(path.read_text("utf-8"))
+      trajectory = json.loads(path.with_name(_TRAJECTORY).read_text("utf-8"))
+      if game.get("solvable") is not True:
+        return None
+      return _download_row(path, game, trajectory)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+      return _damaged_row(path, f"{type(error).__name__}: {error}")
 
 
 def open_source(folder: pathlib.Path, split: str) -> PackedSource | DownloadSource:
@@ -238,6 +269,7 @@ def _packed_row(row: Mapping[str, Any], domain: str, grammar: str) -> dict[str, 
     "problem": row["pddl_problem"],
     "domain": domain,
     "grammar": grammar,
+    "error": "",
   }
 
 
@@ -258,6 +290,21 @@ def _download_row(
     "problem": game["pddl_problem"],
     "domain": game["pddl_domain"],
     "grammar": game["grammar"][:start] + GOAL_SLOT + game["grammar"][stop:],
+    "error": "",
+  }
+
+
+def _damaged_row(path: pathlib.Path, reason: str) -> dict[str, Any]:
+  """A game in name only; family '' where its folder is none of the benchmark's."""
+  name = f"{path.parent.parent.name}/{path.parent.name}"
+  return {
+    "name": name,
+    "family": FAMILY_OF_TASK_TYPE.get(name.partition("-")[0], ""),
+    "walkthrough": [],
+    "human_goals": [],
+    **dict.fromkeys(("goal", "problem", "domain", "grammar"), ""),
+    "error": f"{path}: game {name} is damaged ({reason[:200]}); run alfworld-download "
+    "again, or copy the game's folder again (config key env.data_dir)",
   }
 
 
@@ -286,7 +333,7 @@ def _fill_archive(file, rows: Iterator[dict[str, Any]]):
   # Level 1: a train split is 200 MB of text, and this runs in front of the user.
   with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
     for row in rows:
-      keys = {key: row[key] for key in ("problem", "goal", "human_goals")}
+      keys = {key: row[key] for key in ("problem", "goal", "human_goals", "error")}
       for part in ("domain", "grammar"):
         key = hashlib.sha256(row[part].encode("utf-8")).hexdigest()[:24]
         if key not in texts:

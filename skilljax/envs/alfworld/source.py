@@ -23,7 +23,7 @@ class AlfworldSource(OneScopeSource):
     self._tasks = functools.cache(self._list_tasks)
 
   def tasks(self, split: str) -> tuple[Task, ...]:
-    """All games of a split, in order of their names.
+    """All games of a split, in order of their names; damaged ones fail at reset.
 
     Raises:
       ValueError: unknown split; damaged file; not the benchmark's number of games.
@@ -39,6 +39,10 @@ class AlfworldSource(OneScopeSource):
     """The goal sentence, as in `Observation.goal`."""
     return self._settings.goal(task, self._index(task.split)[task.name])
 
+  def why_unplayable(self, task: Task) -> str:
+    """Why the data of a game are damaged, with file and fix; '' if they are not."""
+    return self._index(task.split)[task.name].error
+
   def templated_goal(self, task: Task) -> str:
     """The goal sentence of the benchmark's templates, whatever the game states."""
     return f"{self._index(task.split)[task.name].goal}."
@@ -51,7 +55,8 @@ class AlfworldSource(OneScopeSource):
         f"split {split!r} has {len(index)} games, the benchmark has {expected}: the data "
         "are incomplete; copy them again, or set env.require_complete=False"
       )
-    without = [game.name for game in index.values() if not game.human_goals]
+    sound = [game for game in index.values() if not game.error]
+    without = [game.name for game in sound if not game.human_goals]
     if self._settings.human_goals and without:
       raise games.DataError(
         f"{len(without)} games of split {split!r} have no crowd-written goals, first "

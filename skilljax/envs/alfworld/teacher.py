@@ -45,7 +45,12 @@ class AlfworldTeacher:
     return AlfworldSource(self.settings)
 
   def skills(self, task: Task, seed: int) -> tuple[Skill, ...]:
-    """The bank of one demonstration, in random order and with gaps in its ids."""
+    """The bank of one demonstration, in random order and with gaps in its ids.
+
+    () for a game whose data are damaged: its demonstration ends at the reset.
+    """
+    if self._source.why_unplayable(task):
+      return ()
     rng = random.Random(f"alfworld/teacher/{task.key}/{seed}")
     goal = parse_goal(self._source.templated_goal(task))
     plan = self._source.walkthrough(task)
