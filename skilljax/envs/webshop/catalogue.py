@@ -152,7 +152,8 @@ def derive(sources: files.DataFiles, folder: pathlib.Path):
 
 
 def _load(folder: pathlib.Path, name: str) -> np.ndarray:
-  return np.load(folder / f"{name}.npy", mmap_mode="r")
+  # A plain array over the map: numpy's own class for maps makes every slice slow.
+  return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
 
 
 def _rows(sources: files.DataFiles) -> Iterator[dict[str, Any]]:
