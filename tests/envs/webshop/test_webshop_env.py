@@ -79,10 +79,25 @@ def test_a_search_forgets_chosen_options(env, source):
 def test_tasks_of_other_goal_lists_are_refused(env, source):
   task = source.tasks("test")[0]
   for name in ("0-B000000000", "99999-" + task.name.split("-")[1]):
-    with pytest.raises(ValueError, match="none of the 6910 goals"):
+    with pytest.raises(base.UnplayableTask, match="none of the 6910 goals"):
       env.reset(dataclasses.replace(task, name=name))
-  with pytest.raises(ValueError, match="not one of 'webshop'"):
+  with pytest.raises(base.UnplayableTask, match="not one of 'webshop'"):
     env.reset(Task("household", "train", "x", "x", "estate-1/0"))
+
+
+def test_a_bad_task_costs_no_worker(settings, source):
+  make = functools.partial(base.make_env, "webshop", settings)
+  good = source.tasks("test")[0]
+  bad = dataclasses.replace(good, name="0-B000000000")
+  with EnvPool(make, num_workers=1, envs_per_worker=2) as pool:
+    answers = {}
+    for ticket, task in (("bad", bad), ("good", good)):
+      pool.start(ticket, task)
+    while len(answers) < 2:
+      answers |= dict(pool.poll(60.0))
+    assert isinstance(answers["bad"], Fault) and answers["good"].goal
+    assert "none of the 6910 goals" in answers["bad"].reason
+    assert pool.counts["restarts"] == 0
 
 
 def test_compact_text_says_what_is_new(settings, source):
