@@ -13,8 +13,9 @@ different habits on train goals, who follow the rules that they are shown, after
 that copy.
 Variants: `:debug`, `:grpo` and `:gigpo` (no skills; the latter without a division by the
 standard deviation, as its authors have it on WebShop), `:repaired` (the two defects that
-decide scores: see `WebshopSettings.option_match` and `split_by`), `:seed=1`,
-`:updates=30`.
+decide scores: see `WebshopSettings.option_match` and `split_by`), `:redraw` (prices and
+ceilings of its own for each seed, as the published environment has for each run; else
+all seeds share those of 0), `:seed=1`, `:updates=30`.
 """
 
 import ml_collections
@@ -25,7 +26,14 @@ from skilljax.config import parse_arg
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The resolved, locked config of one variant."""
   variant = parse_arg(
-    arg, debug=False, grpo=False, gigpo=False, repaired=False, seed=0, updates=30
+    arg,
+    debug=False,
+    grpo=False,
+    gigpo=False,
+    repaired=False,
+    redraw=False,
+    seed=0,
+    updates=30,
   )
   skills = not (variant.grpo or variant.gigpo)
   c = ml_collections.ConfigDict()
@@ -35,10 +43,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.env.name = "webshop"
   c.env.data_dir = ""  # '' means $SKILLJAX_DATA/webshop
   c.env.cache_dir = ""  # '' means ~/.cache/skilljax/webshop
-  c.env.catalogue = "small"  # 'full' is 1.18 M products
+  c.env.catalogue = "small"  # 'full' is 1.18 M products and has human goals only
   c.env.require_official = True
   c.env.human_goals = False
-  c.env.price_seed = 0
+  c.env.price_seed = variant.seed if variant.redraw else 0
   c.env.tagger = "textblob"
   c.env.show_attributes = False
   c.env.observation = "compact"

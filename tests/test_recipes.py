@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import household
+from configs import bases
 from skilljax import config
 from skilljax.rl.rewards import EditStatus, edit_reward
 from skilljax.rollout.anchors import GigpoSettings
@@ -25,7 +25,7 @@ SKILLRL = {
 NO_PROBES = ("probes.num_probes", "probes.alpha", "probes.nulls_per_update")
 NO_GATE = ("gate.mode", "gate.level", "gate.max_commits", "gate.audits_per_update")
 
-# Recipe -> (variant of household that it starts from, key -> value).
+# Recipe -> (variant of the base that it starts from, key -> value on household).
 CHANGES = {
   "joint_normalisation": ("", {"rl.advantage": "joint"}),
   "frozen_bank": (
@@ -84,6 +84,21 @@ CHANGES = {
     },
   ),
 }
+BASES = ("household", "alfworld_scratch", "webshop_scratch")
+ESTATES = ("env.train_estates", "train.taught_banks")  # keys of household alone
+
+
+def changes_of(name, base):
+  """(variant of the base, key -> value) of a recipe on a base."""
+  variant, changes = CHANGES[name]
+  if base == "household":
+    return variant, changes
+  changes = {key: value for key, value in changes.items() if key not in ESTATES}
+  if name == "skillmaster_released":
+    changes["train.initial_banks"] = "runs/distilled/banks/evolving"
+  if (name, base) == ("gigpo", "webshop_scratch"):
+    changes |= {"rl.gigpo.use_std": False, "rl.advantage": "dr_grpo"}
+  return variant, changes
 
 
 def load(name, arg=""):
@@ -95,12 +110,17 @@ def test_every_recipe_is_listed_here():
   assert files == set(CHANGES)
 
 
+def test_the_bases_are_those_that_are_tested_here():
+  assert tuple(bases.BASES) == BASES
+
+
 @pytest.mark.parametrize("arg", ["", "debug", "seed=3,updates=7"])
+@pytest.mark.parametrize("base_name", BASES)
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_recipe_changes_what_it_says_and_nothing_else(name, arg):
-  variant, changes = CHANGES[name]
-  ours = config.flatten(load(name, arg))
-  base = config.flatten(household.get_config(f"{arg},{variant}"))
+def test_a_recipe_changes_what_it_says_and_nothing_else(name, base_name, arg):
+  variant, changes = changes_of(name, base_name)
+  ours = config.flatten(load(name, f"{arg},base={base_name}"))
+  base = config.flatten(bases.BASES[base_name](f"{arg},{variant}"))
   differences = {
     key: ours.get(key, GONE)
     for key in ours.keys() | base.keys()
@@ -110,15 +130,44 @@ def test_a_recipe_changes_what_it_says_and_nothing_else(name, arg):
 
 
 @pytest.mark.parametrize("arg", ["", "debug"])
+@pytest.mark.parametrize("base_name", BASES)
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_recipe_is_read_whole(name, arg):
-  settings = read_settings(load(name, arg))
-  changes = CHANGES[name][1]
+def test_a_recipe_is_read_whole(name, base_name, arg):
+  settings = read_settings(load(name, f"base={base_name},{arg}"))
+  assert settings.env_name == base_name.removesuffix("_scratch")
+  changes = changes_of(name, base_name)[1]
   plain = CHANGES[name][0] == "grpo"
   assert settings.train.review == changes.get("train.review", not plain)
   assert (settings.probes is not None) == settings.train.review
   asked = settings.proposer.name == "endpoint"
   assert (settings.gate is not None) == (settings.train.review or asked)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_household_is_the_base_of_a_recipe_that_names_none(name):
+  assert config.to_json(load(name)) == config.to_json(load(name, "base=household"))
+
+
+@pytest.mark.parametrize(
+  ("name", "arg", "message"),
+  [
+    ("rloo", "base=alfworld", r"base='alfworld' is unknown; did you mean alfworld_scr"),
+    ("rloo", "base=household,gigpo", r"config variant 'gigpo' of .* is unknown"),
+    ("skillrl", "base=webshop_scratch,gigpo", r"has no skills, .* leave grpo and gigpo"),
+    ("skillmaster_released", "grpo", r"has no skills, .* leave grpo and gigpo out"),
+  ],
+)
+def test_a_base_or_variant_that_does_not_fit_is_named(name, arg, message):
+  with pytest.raises(config.ConfigError, match=message):
+    load(name, arg)
+
+
+@pytest.mark.parametrize("base_name", ["alfworld_scratch", "webshop_scratch"])
+@pytest.mark.parametrize("variant", ["grpo", "gigpo"])
+def test_a_variant_of_a_base_is_the_recipe_of_its_name(base_name, variant):
+  ours = load(variant, f"debug,base={base_name}")
+  theirs = bases.BASES[base_name](f"debug,{variant}")
+  assert config.to_json(ours) == config.to_json(theirs)
 
 
 @pytest.mark.parametrize(

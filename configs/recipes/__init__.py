@@ -1,1 +1,1 @@
-"""Comparisons and ablations: `household` with the few values that make the difference."""
+"""Comparisons and ablations: a base with the few values that make the difference."""

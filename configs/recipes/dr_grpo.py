@@ -6,7 +6,7 @@
 Compared with `recipes/grpo`: no division by the group's standard deviation (bias towards
 easy and hard tasks) and token losses summed over a constant, `learner.row_len` (bias
 towards short successes). The paper's runs have no KL term; here it stays, as in all
-arms. Variants: those of `household`.
+arms. Variants: `:base=alfworld_scratch`, `:base=webshop_scratch`, and those of the base.
 """
 
 import ml_collections

@@ -3,17 +3,18 @@
   python -m experiments.train --config=configs/recipes/joint_normalisation.py \
       --policy=runs/cold/policy --workdir=runs/joint
 
-Everything else is `household`. Expect each role's advantages to depend on the scale and
-the level of the other's rewards. Variants: those of `household`.
+Everything else is the base. Expect each role's advantages to depend on the scale and the
+level of the other's rewards.
+Variants: `:base=alfworld_scratch`, `:base=webshop_scratch`, and those of the base.
 """
 
 import ml_collections
 
-from configs import household
+from configs import bases
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The resolved, locked config of one variant."""
-  c = household.get_config(arg)
+  c = bases.with_skills(arg)
   c.rl.advantage = "joint"
   return c

@@ -4,7 +4,8 @@
       --policy=runs/cold/policy --workdir=runs/rloo
 
 Compared with `recipes/grpo`: each episode's baseline is the mean of the other members of
-its group, and nothing is divided by a standard deviation. Variants: those of `household`.
+its group, and nothing is divided by a standard deviation.
+Variants: `:base=alfworld_scratch`, `:base=webshop_scratch`, and those of the base.
 """
 
 import ml_collections

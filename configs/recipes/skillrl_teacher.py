@@ -12,7 +12,8 @@ below 40 % success, at most three a family and estate, and answers each with one
 Edits that parse enter without a test (`gate.mode='accept'`). SkillRL reads failures of a
 validation; this reads those of the update. A server without a key:
 `--config.proposer.endpoint.key_variable=''`. Answers are kept in `teacher.jsonl` of the
-run; a resumed run asks nothing twice. Variants: those of `household`.
+run; a resumed run asks nothing twice.
+Variants: `:base=alfworld_scratch`, `:base=webshop_scratch`, and those of the base.
 """
 
 import ml_collections

@@ -29,6 +29,7 @@ import functools
 from collections.abc import Sequence
 
 from skilljax.envs import jvm
+from skilljax.envs.base import UnplayableTask
 from skilljax.envs.one_scope import OneScopeSource
 from skilljax.envs.walkthrough import WalkthroughTeacher
 from skilljax.types import Observation, Task
@@ -219,7 +220,7 @@ class ScienceworldEnv:
     """Starts an episode with a look around, which is a move of the engine's clock.
 
     Raises:
-      ValueError: not a task of this benchmark.
+      UnplayableTask: not a task of this benchmark.
       JvmError: Java cannot be started.
     """
     self._ended = True
@@ -287,6 +288,6 @@ def make_teacher(settings: ScienceworldSettings) -> WalkthroughTeacher:
 def _load(world: jvm.World, task: Task, simplifications: str, *, gold: bool):
   family, _, number = task.name.rpartition("/")
   if task.env != ENV_NAME or family not in VARIATIONS or not number.isdecimal():
-    raise ValueError(f"task {task.key!r} is not one of {ENV_NAME!r}")
+    raise UnplayableTask(f"task {task.key!r} is not one of {ENV_NAME!r}")
   if error := world.engine.load(family, int(number), simplifications, gold):
-    raise ValueError(f"task {task.key!r}: {error}")
+    raise UnplayableTask(f"task {task.key!r}: {error}")

@@ -26,6 +26,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from skilljax.envs import jvm
+from skilljax.envs.base import UnplayableTask
 from skilljax.envs.one_scope import OneScopeSource
 from skilljax.envs.walkthrough import WalkthroughTeacher
 from skilljax.types import Observation, Task
@@ -194,7 +195,7 @@ class ExpressEnv:
     """Makes a game.
 
     Raises:
-      ValueError: not a task of this benchmark.
+      UnplayableTask: not a task of this benchmark.
       JvmError: Java cannot be started.
     """
     self._ended = True
@@ -269,6 +270,9 @@ def _generate(
   game, _, seed = task.name.rpartition("/")
   known = game in settings.games and task.split in FIRST_SEED and seed.isdecimal()
   if task.env != ENV_NAME or not known:
-    raise ValueError(f"task {task.key!r} is not one of {ENV_NAME!r} with these settings")
+    raise UnplayableTask(
+      f"task {task.key!r} is not one of {ENV_NAME!r} with these settings (config keys "
+      "env.games, env.params)"
+    )
   _choose(world, game, settings)
   return json.loads(world.engine.generateNewGameJSON(int(seed), task.split, gold))

@@ -5,20 +5,25 @@ The real data are not public, so no official task is played here.
 
 import dataclasses
 import functools
+import json
 import os
 import pathlib
 import pickle
-import shutil
+import subprocess
 import sys
 
 import pytest
 
+from skilljax import config
 from skilljax.envs import appworld, base
 from skilljax.envs.appworld import engine as appworld_engine
+from skilljax.envs.data_files import DataError
 from skilljax.envs.pool import EnvPool
+from skilljax.settings import read_settings
 from skilljax.types import Fault
 
 STAND_IN = pathlib.Path(__file__).with_name("fake_appworld.py")
+REAL = pathlib.Path(__file__).with_name("real_appworld.py")
 
 
 def _program(path, text):
@@ -155,9 +160,38 @@ def test_what_fails_is_told_and_the_next_reset_starts_afresh(env, task):
       env.step(code)
     with pytest.raises(ValueError, match="call reset first"):
       env.step("look")
-  with pytest.raises(appworld_engine.EngineError, match="reset: Exception: The task"):
-    env.reset(dataclasses.replace(task, name="unknown_1"))
   assert env.reset(task).goal
+
+
+def test_a_bad_task_is_told_with_its_folder_and_costs_no_worker(settings, env, task):
+  words = r"tasks/unknown_1: AppWorld, reset: Exception: The task .*download data` again"
+  unknown = dataclasses.replace(task, name="unknown_1")
+  with pytest.raises(base.UnplayableTask, match=words):
+    env.reset(unknown)
+  with pytest.raises(base.UnplayableTask, match="not one of 'appworld'"):
+    env.reset(dataclasses.replace(task, env="household"))
+  assert env.reset(task).goal
+  with pytest.raises(base.UnplayableTask, match=words):
+    env.reset(unknown)  # in the middle of another episode
+  with pytest.raises(ValueError, match="call reset first"):
+    env.step("look")
+  make = functools.partial(base.make_env, "appworld", settings)
+  with EnvPool(make, num_workers=1, envs_per_worker=1, reset_timeout_s=120.0) as pool:
+    pool.start("bad", unknown)
+    while not (got := pool.poll(120.0)):
+      pass
+    assert isinstance(got[0][1], Fault) and "unknown_1" in got[0][1].reason
+    assert pool.counts["restarts"] == 0
+
+
+@pytest.mark.parametrize("content", ['{"instr', '{"other": 1}', "[]", None])
+def test_a_damaged_specification_names_its_file_and_the_fix(settings, task, content):
+  path = settings.root() / "data" / "tasks" / task.name / "specs.json"
+  path.unlink()
+  if content is not None:
+    path.write_text(content)
+  with pytest.raises(DataError, match=r"a1_1/specs\.json: .*`appworld download data` ag"):
+    appworld.AppworldSource(settings).goal(task)
 
 
 def test_an_engine_that_hangs_is_ended(settings, task):
@@ -198,6 +232,24 @@ def test_it_plays_in_a_pool_and_faults_are_marked(settings, task):
       pool.release(action)
   assert answers[0].success
   assert isinstance(answers[1], Fault)
+
+
+# The config
+
+
+def test_the_config_is_read_whole_and_finds_the_data(settings, repo_root):
+  overrides = {"env.python": settings.python, "env.data_dir": settings.data_dir}
+  path = str(repo_root / "configs" / "appworld.py")
+  ours = read_settings(config.load(f"{path}:split=test_normal,seed=3", overrides))
+  assert ours.env == dataclasses.replace(settings, timeout_s=150.0)
+  source = base.make_source(ours.env_name, ours.env)
+  assert [task.name for task in source.tasks(ours.eval.split)] == ["e5_1"]
+  assert source.tasks(ours.train.split) and ours.seed == 3
+  # No demonstrations, and answers that a pool waits for as long as the engine may take.
+  assert ours.cold_start is None and ours.sft is None and ours.model is None
+  assert ours.pool.num_workers > 0
+  assert ours.pool.step_timeout_s > 2 * ours.env.timeout_s
+  assert read_settings(config.load(path, overrides)).eval.split == "dev"
 
 
 # Messages
@@ -246,15 +298,63 @@ def test_settings_out_of_range_name_their_key():
 # The real engine
 
 
-@pytest.mark.timeout(600)
-def test_the_installed_engine_answers(settings, task):
+@pytest.fixture(scope="module")
+def real_python(tmp_path_factory):
+  """An interpreter that has AppWorld: that of SKILLJAX_APPWORLD_PYTHON, or a new one."""
+  if given := os.environ.get("SKILLJAX_APPWORLD_PYTHON", ""):
+    return given
+  folder = tmp_path_factory.mktemp("appworld")
+  run = functools.partial(subprocess.run, check=True, cwd=folder)
+  run([sys.executable, "-m", "venv", "venv"])
+  package = f"appworld=={appworld_engine.VERSION}"
+  run(["venv/bin/python", "-m", "pip", "install", "--quiet", package])
+  # Unpacks the apps beside the package; its own tests would go to the home folder.
+  run(["venv/bin/appworld", "install"], env={**os.environ, "APPWORLD_ROOT": str(folder)})
+  return str(folder / "venv" / "bin" / "python")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_installed_engine_answers(settings, real_python):
   """It is imported, is the right version, has its apps, and asks for the data."""
-  python = os.environ.get("SKILLJAX_APPWORLD_PYTHON", "")
-  if not shutil.which(python):
-    pytest.skip("SKILLJAX_APPWORLD_PYTHON names no interpreter that has appworld")
   env = appworld.AppworldEnv(
-    dataclasses.replace(settings, python=python, timeout_s=400.0)
+    dataclasses.replace(settings, python=real_python, timeout_s=400.0)
   )
-  with pytest.raises(appworld_engine.EngineError, match=r"reset: .*"):
-    env.reset(task)
+  tasks = {task.name: task for task in appworld.AppworldSource(settings).tasks("train")}
+  folder = settings.root() / "data" / "tasks"
+  with pytest.raises(base.UnplayableTask) as absent:
+    env.reset(tasks["b2_1"])
+  assert str(absent.value) == (
+    f"{folder}/b2_1: AppWorld, reset: Exception: The task directory ({folder}/b2_1) "
+    "doesn't exist.; if it is absent or damaged, run `appworld download data` again in "
+    f"{settings.root()}"
+  )
+  # A specification with an instruction alone is half a one.
+  with pytest.raises(
+    base.UnplayableTask, match=r"a1_1: .* reset: KeyError: 'db_version'"
+  ):
+    env.reset(tasks["a1_1"])
+  env.close()
   assert not list(settings.root().glob("experiments/outputs/*"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_child_uses_what_the_installed_package_has(settings, real_python):
+  done = subprocess.run(
+    [real_python, str(REAL), appworld_engine.child.__file__],
+    cwd=settings.root(),
+    env={**os.environ, "APPWORLD_ROOT": str(settings.root())},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  answers = json.loads(done.stdout)
+  told = answers["told"]
+  assert (
+    told["instruction"] == "Find seven." and told["datetime"] == "2023-05-18T12:00:00"
+  )
+  assert told["supervisor"]["email"] == "ann@example.com" and list(told["apps"])
+  assert answers["ran"] == {"output": "seven", "completed": True}
+  assert answers["verdict"] == {"success": True, "passed": 0, "total": 0}

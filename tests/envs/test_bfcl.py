@@ -287,7 +287,7 @@ def test_a_win_on_the_last_turn_is_a_win(source):
 def test_tasks_and_settings_of_other_worlds_are_refused(env, source):
   task = source.tasks("all")[0]
   for change in ({"env": "household"}, {"name": "multi_turn_base_200"}):
-    with pytest.raises(ValueError, match="not one of 'bfcl'"):
+    with pytest.raises(base.UnplayableTask, match="not one of 'bfcl'"):
       env.reset(dataclasses.replace(task, **change))
   with pytest.raises(ValueError, match=r"docs='short' must be .*env\.docs"):
     base.make_settings("bfcl", {"docs": "short"})

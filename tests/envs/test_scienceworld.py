@@ -217,9 +217,9 @@ def test_tasks_of_other_worlds_are_refused(env, source):
     dataclasses.replace(task, name="boil/x"),
     dataclasses.replace(task, name="boil/²"),
   ):
-    with pytest.raises(ValueError, match="is not one of 'scienceworld'"):
+    with pytest.raises(base.UnplayableTask, match="is not one of 'scienceworld'"):
       env.reset(other)
-  with pytest.raises(ValueError, match="exceeds the total number of variations"):
+  with pytest.raises(base.UnplayableTask, match="exceeds the total number of variations"):
     env.reset(dataclasses.replace(task, name="boil/30"))
   with pytest.raises(ValueError, match="call reset first"):
     env.step("look around")

@@ -181,7 +181,7 @@ def test_tasks_of_other_worlds_are_refused(env, settings, source):
     dataclasses.replace(task, name="coin/²"),
     dataclasses.replace(task, split="valid"),
   ):
-    with pytest.raises(ValueError, match="is not one of 'textworld_express'"):
+    with pytest.raises(base.UnplayableTask, match="is not one of 'textworld_express'"):
       env.reset(other)
   with pytest.raises(ValueError, match="call reset first"):
     env.step("look around")

@@ -26,6 +26,10 @@ class EngineError(RuntimeError):
   """The engine's process failed, hung, or said something that is no answer."""
 
 
+class EngineRefusal(EngineError):
+  """The engine is well and says why it cannot do what it was asked for."""
+
+
 class Engine:
   """The process that runs AppWorld; one request, one answer."""
 
@@ -71,7 +75,8 @@ class Engine:
     """Sends one request.
 
     Raises:
-      EngineError: no answer in time, no process, no JSON, or an error as answer.
+      EngineRefusal: the answer is an error.
+      EngineError: no answer in time, no process, or no JSON.
     """
     try:
       self._process.stdin.write(json.dumps(request) + "\n")
@@ -80,7 +85,7 @@ class Engine:
       raise EngineError(f"the AppWorld process is gone{self._said()}") from error
     record = self._answer()
     if "error" in record:
-      raise EngineError(f"AppWorld, {request['op']}: {record['error']}")
+      raise EngineRefusal(f"AppWorld, {request['op']}: {record['error']}")
     return record
 
   def close(self):

@@ -16,8 +16,14 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from skilljax.envs.appworld.engine import Engine, EngineError, find_interpreter
+from skilljax.envs.appworld.engine import (
+  Engine,
+  EngineError,
+  EngineRefusal,
+  find_interpreter,
+)
 from skilljax.envs.appworld.source import ENV_NAME, AppworldSettings
+from skilljax.envs.base import UnplayableTask
 from skilljax.types import Observation, Task
 
 _RULES = (
@@ -50,16 +56,23 @@ class AppworldEnv:
     """Opens a task.
 
     Raises:
-      ValueError: not a task of this benchmark.
+      UnplayableTask: not a task of this benchmark, or one that the engine cannot open.
       ModuleNotFoundError: as `Engine`.
-      EngineError: the engine does not know the task, or fails.
+      EngineError: the engine fails.
     """
     if task.env != ENV_NAME:
-      raise ValueError(f"task {task.key!r} is not one of {ENV_NAME!r}")
+      raise UnplayableTask(f"task {task.key!r} is not one of {ENV_NAME!r}")
     if self._engine is None:
       self._engine = Engine(self._python, self._root, timeout_s=self._settings.timeout_s)
     self._ended, self._turn = True, 0
-    told = self._ask({"op": "reset", "task": task.name, "experiment": self._experiment})
+    request = {"op": "reset", "task": task.name, "experiment": self._experiment}
+    try:
+      told = self._ask(request)
+    except EngineRefusal as error:
+      raise UnplayableTask(
+        f"{self._root}/data/tasks/{task.name}: {error}; if it is absent or damaged, run "
+        f"`appworld download data` again in {self._root}"
+      ) from error
     self._ended = False
     goal = told["instruction"]
     apps = ", ".join(told["apps"])

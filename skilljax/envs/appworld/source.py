@@ -12,6 +12,7 @@ import random
 
 from skilljax.envs import base
 from skilljax.envs.appworld.engine import ROOT_VARIABLE
+from skilljax.envs.data_files import DataError
 from skilljax.envs.one_scope import OneScopeSource
 from skilljax.types import Skill, Task
 
@@ -87,9 +88,19 @@ class AppworldSource(OneScopeSource):
     return self._tasks(split)
 
   def goal(self, task: Task) -> str:
-    """The instruction of a task, read from its folder."""
+    """The instruction of a task, read from its folder.
+
+    Raises:
+      DataError: the folder's file is absent or damaged.
+    """
     path = self._settings.root() / "data" / "tasks" / task.name / "specs.json"
-    return json.loads(path.read_text(encoding="utf-8"))["instruction"]
+    try:
+      return str(json.loads(path.read_text(encoding="utf-8"))["instruction"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+      raise DataError(
+        f"{path}: absent or damaged ({type(error).__name__}: {error}); run `appworld "
+        f"download data` again in {self._settings.root()}"
+      ) from error
 
   def probes(self, task: Task, num: int, seed: int) -> tuple[Task, ...]:
     """`num` different train tasks of other scenarios than the task's own.

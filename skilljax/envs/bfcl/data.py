@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from skilljax.envs.data_files import DataError
+
 VERSION = "2026.3.23"
 INSTALL = f"pip install --no-deps bfcl-eval=={VERSION} && pip install mpmath"
 FAMILIES = ("base", "miss_func", "miss_param", "long_context")
@@ -98,7 +100,7 @@ def read_scenarios() -> dict[str, Scenario]:
 
   Raises:
     ModuleNotFoundError: as `package_folder`.
-    ValueError: the installed files are not those of the package.
+    DataError: the installed files are not those of the package, or damaged.
   """
   data = package_folder() / "data"
   scenarios = {}
@@ -108,7 +110,7 @@ def read_scenarios() -> dict[str, Scenario]:
     expected = [f"multi_turn_{family}_{number}" for number in range(NUM_SCENARIOS)]
     for found in (rows, answers):
       if [row["id"] for row in found] != expected:
-        raise ValueError(
+        raise DataError(
           f"{data}: family {family!r} is not complete; install it again: {INSTALL}"
         )
     for row, answer in zip(rows, answers, strict=True):
@@ -121,6 +123,7 @@ def read_docs(class_name: str) -> dict[str, dict[str, Any]]:
 
   Raises:
     ModuleNotFoundError: as `package_folder`.
+    DataError: the file is damaged.
   """
   files = package_module("constants.executable_backend_config")
   name = files.MULTI_TURN_FUNC_DOC_FILE_MAPPING[class_name]
@@ -148,8 +151,17 @@ def split_sides(scenarios: Mapping[str, Scenario]) -> dict[int, str]:
 
 
 def _read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-  with open(path, encoding="utf-8") as file:
-    return [json.loads(line) for line in file]
+  rows = []
+  try:
+    with open(path, encoding="utf-8") as file:
+      for line in file:
+        rows.append(json.loads(line))
+  except (OSError, ValueError) as error:
+    raise DataError(
+      f"{path}: damaged after line {len(rows)} ({type(error).__name__}: {error}); "
+      f"install it again: {INSTALL}"
+    ) from error
+  return rows
 
 
 def _scenario(family: str, row: Mapping[str, Any], truth: list[list[str]]) -> Scenario:

@@ -17,6 +17,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from skilljax.envs.base import UnplayableTask
 from skilljax.envs.bfcl.data import Benchmark, package_module
 from skilljax.envs.bfcl.judge import Judge, RightAnswer, right_answers
 from skilljax.envs.bfcl.source import DONE, ENV_NAME, BfclSettings
@@ -56,10 +57,10 @@ class BfclEnv:
     """Starts a conversation.
 
     Raises:
-      ValueError: not a task of this benchmark.
+      UnplayableTask: not a task of this benchmark.
     """
     if task.env != ENV_NAME or task.name not in self._benchmark.scenarios:
-      raise ValueError(f"task {task.key!r} is not one of {ENV_NAME!r}")
+      raise UnplayableTask(f"task {task.key!r} is not one of {ENV_NAME!r}")
     self._scenario = self._benchmark.scenarios[task.name]
     packed, answers = self._prepared(task.name)
     self._tools, self._judge = Toolbox(packed), Judge(answers)

@@ -20,7 +20,7 @@ from skilljax.envs import data_files
 from skilljax.envs.data_files import DataError
 from skilljax.envs.webshop import files, search
 
-_FORMAT = "1"
+_FORMAT = "2"
 _NO_ATTRIBUTES = ("DUMMY_ATTR",)
 _NO_PRICE = 100.0
 # Digest of the derived products of the official small catalogue, from either layout.
@@ -70,7 +70,13 @@ class Product:
 
 
 class Catalogue:
-  """All products by number, and the search engine over them."""
+  """All products by number, and the search engine over them.
+
+  Attributes:
+    searcher: the search engine.
+    digest: of all products.
+    without_attributes: ids of products that the attributes file does not know.
+  """
 
   def __init__(self, folder: pathlib.Path):
     """Opens a folder that `derive` wrote; reads almost nothing of it."""
@@ -81,6 +87,8 @@ class Catalogue:
     index = search.Index(**{name: _load(folder, f"index-{name}") for name in names})
     self.searcher = search.Searcher(index)
     self.digest = (folder / "digest").read_text("ascii")
+    missing = (folder / "without_attributes.json").read_text("utf-8")
+    self.without_attributes = tuple(json.loads(missing))
 
   def __len__(self) -> int:
     return len(self._ends)
@@ -100,7 +108,7 @@ class Catalogue:
 
 
 def open_catalogue(
-  sources: files.DataFiles, cache: pathlib.Path, *, official: bool
+  sources: files.DataFiles, cache: pathlib.Path, *, official: bool, all_known: bool
 ) -> Catalogue:
   """The catalogue of these files; derives it on the first call.
 
@@ -108,6 +116,9 @@ def open_catalogue(
     sources: where the data are.
     cache: folder for derived files.
     official: the result must be the official small catalogue.
+    all_known: every product must have an entry in the attributes file, as the published
+      loader asks for when it makes the goals itself. With instructions that people wrote
+      it takes what is there.
   Raises:
     DataError: a file is damaged, or not the official one.
   """
@@ -116,6 +127,15 @@ def open_catalogue(
   catalogue = Catalogue(
     data_files.derived_folder(folder, lambda work: derive(sources, work))
   )
+  if (missing := catalogue.without_attributes) and (
+    all_known or len(missing) == len(catalogue)
+  ):
+    raise DataError(
+      f"{sources.products}: {missing[0]} has no entry in the attributes file "
+      f"{sources.attributes.name}, like {len(missing)} of {len(catalogue)} products; it "
+      "belongs to another catalogue, or is incomplete (config key env.human_goals: only "
+      "with True may some be missing)"
+    )
   if official and catalogue.digest != OFFICIAL_SMALL:
     raise DataError(
       f"{sources.products}, {sources.attributes}: their contents are not those of the "
@@ -127,13 +147,19 @@ def open_catalogue(
 
 
 def derive(sources: files.DataFiles, folder: pathlib.Path):
-  """Writes products, offsets and search index into a folder."""
+  """Writes products, offsets and search index into a folder.
+
+  Raises:
+    DataError: a file is damaged.
+  """
+  sources.check_large()
   digest, ends, asins, position = hashlib.sha256(), [], [], 0
+  missing: list[str] = []
 
   def texts() -> Iterator[str]:
     nonlocal position
     with open(folder / "products.jsonl", "wb") as out:
-      for number, row in enumerate(_rows(sources)):
+      for number, row in enumerate(_rows(sources, missing)):
         line = json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n"
         out.write(line)
         digest.update(line)
@@ -149,13 +175,16 @@ def derive(sources: files.DataFiles, folder: pathlib.Path):
   for name, array in index.arrays().items():
     np.save(folder / f"index-{name}.npy", array)
   (folder / "digest").write_text(digest.hexdigest(), "ascii")
+  (folder / "without_attributes.json").write_text(json.dumps(missing), "utf-8")
 
 
 def _load(folder: pathlib.Path, name: str) -> np.ndarray:
-  return np.load(folder / f"{name}.npy", mmap_mode="r")
+  # A plain array over the map: numpy's own class for maps makes every slice slow.
+  return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
 
 
-def _rows(sources: files.DataFiles) -> Iterator[dict[str, Any]]:
+def _rows(sources: files.DataFiles, missing: list[str]) -> Iterator[dict[str, Any]]:
+  """Products as records; `missing` gets the ids without attributes."""
   attributes = files.read_object(sources.attributes)
   seen = set()
   for position, raw in enumerate(files.read_list(sources.products)):
@@ -164,7 +193,9 @@ def _rows(sources: files.DataFiles) -> Iterator[dict[str, Any]]:
       if asin == "nan" or len(asin) > 10 or asin in seen:
         continue
       seen.add(asin)
-      yield _row(raw, attributes.get(asin))
+      if asin not in attributes:
+        missing.append(asin)
+      yield _row(raw, attributes.get(asin, {}))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
       raise DataError(
         f"{sources.products}: product {position} ({type(error).__name__}: {error}); the "
@@ -172,9 +203,7 @@ def _rows(sources: files.DataFiles) -> Iterator[dict[str, Any]]:
       ) from error
 
 
-def _row(raw: Mapping[str, Any], extra: Mapping[str, Any] | None) -> dict[str, Any]:
-  if extra is None:
-    raise ValueError(f"{raw['asin']} has no entry in the attributes file")
+def _row(raw: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
   bullets = raw["small_description"]
   prices = _prices(raw.get("pricing"))
   instruction = extra.get("instruction")

@@ -8,6 +8,7 @@ Must not know about: models, prompts, skills, worker processes, where data come 
 import functools
 from collections.abc import Mapping
 
+from skilljax.envs.base import UnplayableTask
 from skilljax.envs.webshop import goal_list, nouns, pages, session, source
 from skilljax.envs.webshop.catalogue import Product
 from skilljax.envs.webshop.reward import Purchase, judge
@@ -51,12 +52,12 @@ class WebshopEnv:
     """Starts an episode on the search page.
 
     Raises:
-      ValueError: not a task of this goal list.
+      UnplayableTask: not a task of this goal list.
     """
     goals = self._list.goals
     index = source.goal_index(task)
     if index >= len(goals) or goals[index].asin != source.goal_asin(task):
-      raise ValueError(
+      raise UnplayableTask(
         f"task {task.name!r} is none of the {len(goals)} goals: made with other data or "
         "settings (config keys env.data_dir, env.catalogue, env.human_goals)"
       )

@@ -53,7 +53,12 @@ def open_once(
   """One copy for all environments of a process, while the files are the same."""
   del stamp
   official = settings.require_official and settings.catalogue == "small"
-  products = catalogue.open_catalogue(sources, settings.cache_folder(), official=official)
+  products = catalogue.open_catalogue(
+    sources,
+    settings.cache_folder(),
+    official=official,
+    all_known=not settings.human_goals,
+  )
   kind = "human" if settings.human_goals else "generated"
   entry = f"{_FORMAT}/{sources.fingerprint()}/{kind}/{settings.price_seed}"
   name = f"goals-{kind}-{hashlib.sha256(entry.encode('ascii')).hexdigest()[:24]}"

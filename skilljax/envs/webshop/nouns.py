@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import json
 import pathlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -53,7 +54,15 @@ class NounFinder:
     if self._tag is None:
       self._tag = _TAGGERS[self._tagger]()
     nouns = tuple(noun.lower() for noun in self._tag(title))
-    write_atomically(path, json.dumps([title, nouns]).encode("utf-8"))
+    try:
+      write_atomically(path, json.dumps([title, nouns]).encode("utf-8"))
+    except OSError as error:  # the episode goes on: the next process tags it again
+      warnings.warn(
+        f"{path}: cannot be cached ({error}); purchases stay slow (config key "
+        "env.cache_dir)",
+        RuntimeWarning,
+        stacklevel=2,
+      )
     return nouns
 
 

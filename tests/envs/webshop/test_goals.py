@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from skilljax import config
 from skilljax.envs.webshop import goal_list
 from skilljax.envs.webshop.goals import split_indices
 
@@ -26,6 +27,16 @@ def test_prices_follow_from_the_seed_alone(settings, shop):
     a.instruction != b.instruction for a, b in zip(other.goals, listed.goals, strict=True)
   )
   assert 3000 < differ < 6000  # upstream: 4,657 between two of its runs
+
+
+def test_a_run_may_draw_prices_of_its_own(repo_root):
+  """As published: there no two runs agree, and 4,657 sentences differ."""
+  path = repo_root / "configs" / "webshop_scratch.py"
+  seeds = [
+    config.load(f"{path}:{arg}").env.price_seed
+    for arg in ("seed=3", "redraw,seed=3", "redraw,repaired,seed=4", "redraw")
+  ]
+  assert seeds == [0, 3, 4, 0]
 
 
 def test_ceilings_are_one_of_the_next_four_steps_and_fit_the_price(shop):

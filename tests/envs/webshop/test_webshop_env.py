@@ -2,14 +2,26 @@
 
 import dataclasses
 import functools
+import json
+import random
 import re
+import subprocess
+import sys
 import time
 
 import pytest
 
+from experiments.bench import envs as bench
 from skilljax.envs import base
 from skilljax.envs.pool import EnvPool
-from skilljax.envs.webshop import WebshopEnv, WebshopSettings, WebshopSource, pages
+from skilljax.envs.webshop import (
+  WebshopEnv,
+  WebshopSettings,
+  WebshopSource,
+  goal_list,
+  pages,
+  search,
+)
 from skilljax.envs.webshop.env import page_text
 from skilljax.types import Fault, Task
 
@@ -67,10 +79,25 @@ def test_a_search_forgets_chosen_options(env, source):
 def test_tasks_of_other_goal_lists_are_refused(env, source):
   task = source.tasks("test")[0]
   for name in ("0-B000000000", "99999-" + task.name.split("-")[1]):
-    with pytest.raises(ValueError, match="none of the 6910 goals"):
+    with pytest.raises(base.UnplayableTask, match="none of the 6910 goals"):
       env.reset(dataclasses.replace(task, name=name))
-  with pytest.raises(ValueError, match="not one of 'webshop'"):
+  with pytest.raises(base.UnplayableTask, match="not one of 'webshop'"):
     env.reset(Task("household", "train", "x", "x", "estate-1/0"))
+
+
+def test_a_bad_task_costs_no_worker(settings, source):
+  make = functools.partial(base.make_env, "webshop", settings)
+  good = source.tasks("test")[0]
+  bad = dataclasses.replace(good, name="0-B000000000")
+  with EnvPool(make, num_workers=1, envs_per_worker=2) as pool:
+    answers = {}
+    for ticket, task in (("bad", bad), ("good", good)):
+      pool.start(ticket, task)
+    while len(answers) < 2:
+      answers |= dict(pool.poll(60.0))
+    assert isinstance(answers["bad"], Fault) and answers["good"].goal
+    assert "none of the 6910 goals" in answers["bad"].reason
+    assert pool.counts["restarts"] == 0
 
 
 def test_compact_text_says_what_is_new(settings, source):
@@ -167,4 +194,40 @@ def test_speed(env, settings, source):
       env.step(command)
   spent = time.process_time() - begin
   rate = sum(map(len, plays)) / spent
-  assert rate > 1500  # alone on a core over 5,000; guards against a parser coming back
+  assert rate > 1500  # a busy machine's bound; the targets: `test_the_speed_targets`
+
+
+@pytest.mark.slow
+def test_the_speed_targets(settings, source):
+  """A core's 5,000 steps/s, 1 ms a search and 1 ms a reset, first times included."""
+  env = base.make_env("webshop", settings)
+  teacher = base.make_teacher("webshop", settings)
+  tasks = random.Random(0).sample(source.tasks("test"), 100)
+  resets = bench.measure_resets(env, tasks)
+  assert resets["reset_first_s"] <= 1e-3 and resets["reset_returning_s"] <= 1e-3
+  # An engine of its own has searched for nothing yet.
+  engine = search.Searcher(goal_list.open_data(settings)[0].searcher._index)
+  queries = [source.goal(task) for task in source.tasks("test")]
+  searches = bench.measure_search(engine.search, queries)
+  assert searches["search_first_s"] <= 1e-3 and searches["search_again_s"] <= 1e-3
+  plays = [(task, bench.record(env, teacher.agent(task, 0), task)) for task in tasks]
+  # Whoever shares the machine takes its caches too: the best of three rounds counts.
+  rates = [bench.measure_rate(env, plays, 3000) for _ in range(3)]
+  assert max(rate["steps_per_s_with_resets"] for rate in rates) >= 5000
+
+
+def test_the_bench_prints_what_the_targets_name(settings, source, repo_root):
+  source.tasks("train")  # its files are there
+  flags = (f"--data_dir={settings.data_dir}", f"--cache_dir={settings.cache_dir}")
+  sizes = ("--games=3", "--steps=20", "--episodes=3")
+  done = subprocess.run(
+    [sys.executable, "-m", "experiments.bench.envs", "--env=webshop", *flags, *sizes],
+    cwd=repo_root,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  row = {k: v for line in done.stdout.splitlines() for k, v in json.loads(line).items()}
+  assert row["searches"] == 3 and row["steps"] >= 20
+  for name in ("steps_per_s_with_resets", "reset_first_s", "search_first_s"):
+    assert row[name] > 0.0

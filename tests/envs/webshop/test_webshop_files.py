@@ -2,25 +2,23 @@
 
 import dataclasses
 import gzip
+import hashlib
 import io
 import json
 import lzma
-import random
 import shutil
-import time
 
 import pytest
 
 from skilljax.envs import data_files
 from skilljax.envs.data_files import DataError
 from skilljax.envs.webshop import (
-  WebshopEnv,
   WebshopSettings,
   WebshopSource,
   files,
   goal_list,
 )
-from skilljax.envs.webshop.files import find_files, read_list
+from skilljax.envs.webshop.files import read_list
 
 
 def _product(number: int, **changes) -> dict:
@@ -183,6 +181,52 @@ def test_attributes_of_another_catalogue_are_refused(own, tmp_path):
     goal_list.open_data(own)
 
 
+def test_with_human_goals_some_attributes_may_be_missing(own, tmp_path):
+  """The published loader then writes a stand-in for them, and asks for no instruction."""
+  products = [_product(number) for number in (1, 2, 3)]
+  entries = {"B000000001": _ENTRY}
+  instruction = {
+    "instruction": "shoes",
+    "instruction_attributes": ["soft"],
+    "instruction_options": [],
+  }
+  _write(tmp_path / "data", products, entries, {"B000000002": [instruction]})
+  human = dataclasses.replace(own, human_goals=True)
+  catalogue, listed = goal_list.open_data(human)
+  assert [product.attributes for product in catalogue] == [
+    ("soft",),
+    *[("DUMMY_ATTR",)] * 2,
+  ]
+  assert catalogue.product(1).instruction is None
+  assert catalogue.without_attributes == ("B000000002", "B000000003")
+  assert [goal.asin for goal in listed.goals] == ["B000000002"]
+  with pytest.raises(DataError, match=r"B000000002 .*, like 2 of 3 .*env\.human_goals"):
+    goal_list.open_data(own)
+  # A file of another catalogue helps nobody.
+  _write(tmp_path / "data", products, {"B999999999": _ENTRY}, {"B000000002": []})
+  with pytest.raises(
+    DataError, match=r"B000000001 has no entry .*, like 3 of 3 products"
+  ):
+    goal_list.open_data(human)
+
+
+def test_large_files_are_compared_with_their_sums_once(own, tmp_path, monkeypatch):
+  monkeypatch.setattr(files, "_MAX_HASHED_BYTES", 100)
+  _write(tmp_path / "data", [_product(1)])
+  sums = tmp_path / "data" / "SHA256SUMS"
+  sums.write_text(f"{'0' * 64}  items_shuffle_1000.json\n")
+  with pytest.raises(DataError, match=r"items_shuffle_1000.json: sha256 is .*copy it ag"):
+    goal_list.open_data(own)
+  assert not list((tmp_path / "cache").glob("products-*"))
+  content = (tmp_path / "data" / "items_shuffle_1000.json").read_bytes()
+  digest = hashlib.sha256(content).hexdigest()
+  sums.write_text(f"{digest}  items_shuffle_1000.json\n")
+  assert len(goal_list.open_data(own)[0]) == 1
+  sums.write_text(f"{'0' * 64}  items_shuffle_1000.json\n")
+  goal_list.open_once.cache_clear()  # another process: it reads the small files only
+  assert len(goal_list.open_data(own)[0]) == 1
+
+
 def test_human_goals_need_their_file_and_products(own, tmp_path):
   human = dataclasses.replace(own, human_goals=True)
   _write(tmp_path / "data", [_product(1)])
@@ -258,42 +302,6 @@ def test_lists_are_read_in_chunks(tmp_path, monkeypatch):
   path.write_text("{}")
   with pytest.raises(DataError, match="no JSON list"):
     list(read_list(path))
-
-
-@pytest.mark.slow
-def test_a_larger_catalogue_is_shared_by_memory_maps(webshop_data, tmp_path):
-  """20,000 products recombined from real texts, through the path of the full one."""
-  rng = random.Random(0)
-  real = json.loads((webshop_data / "items_shuffle_1000.json").read_text("utf-8"))
-  attributes = json.loads((webshop_data / "items_ins_v2_1000.json").read_text("utf-8"))
-  products, entries = [], {}
-  for number in range(20_000):
-    parts = rng.choices(real, k=3)
-    product = {**parts[0], "asin": f"B{number:09d}", "name": parts[1]["name"]}
-    product["full_description"] = parts[2]["full_description"]
-    products.append(product)
-    entries[product["asin"]] = attributes[parts[0]["asin"]]
-  (tmp_path / "items_shuffle.json").write_text(json.dumps(products), "utf-8")
-  (tmp_path / "items_ins_v2.json").write_text(json.dumps(entries), "utf-8")
-  settings = WebshopSettings(
-    data_dir=str(tmp_path), cache_dir=str(tmp_path / "cache"), catalogue="full"
-  )
-  assert find_files(tmp_path, "full").human is None
-  goal_list.open_data(settings)
-  env = WebshopEnv(settings)
-  assert len(env._catalogue) == 20_000
-  for number in rng.sample(range(20_000), 50):
-    product = env._catalogue.product(number)
-    assert product.title == products[number]["name"]
-  wanted = env._catalogue.product(777)
-  hits = env._catalogue.searcher.search(wanted.search_text())
-  assert hits[0] == 777 and len(hits) == 50
-  begin = time.process_time()
-  for number in range(100):
-    env._catalogue.searcher.search(env._list.goals[number].instruction)
-  assert (time.process_time() - begin) / 100 < 0.02
-  index = env._catalogue.searcher._index
-  assert type(index.documents).__name__ == "memmap"
 
 
 @pytest.mark.parametrize("content", [b"abc  x.json\nstray\n", b"\xff\xfe"])
