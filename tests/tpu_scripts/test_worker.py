@@ -126,6 +126,13 @@ def test_a_host_that_left_because_of_another_has_not_failed(worker):
   assert worker.state("true") == "idle"  # of another command
 
 
+def test_a_worker_knows_what_the_watch_of_the_hosts_ends_with(worker, repo_root):
+  code = "from skilljax import watch; watch.end_because('host 1 is gone')"
+  worker("start", "id-1", "env", f"PYTHONPATH={repo_root}", sys.executable, "-c", code)
+  worker.wait_for("left")
+  assert "host 1 is gone" in worker.log()
+
+
 def reboot(worker):
   """The machine was restarted: what was noted before is of another life of it."""
   for note in (worker.notes / "pid", worker.place / ".installed"):
