@@ -1,5 +1,6 @@
 """Every recipe loads without an unread key and changes exactly what it says."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,11 @@ from configs import bases
 from skilljax import config
 from skilljax.rl.rewards import EditStatus, edit_reward
 from skilljax.rollout.anchors import GigpoSettings
+from skilljax.runs import cold_start, training
 from skilljax.settings import read_settings
+from skilljax.skills import store
+from skilljax.skills.bank import GENERAL, from_skills
+from skilljax.types import Skill
 
 FOLDER = Path(__file__).parents[1] / "configs" / "recipes"
 GONE = object()
@@ -209,3 +214,27 @@ def test_the_released_shaping_pays_what_the_scripts_pay():
 def test_the_docstring_names_the_command(name):
   text = (FOLDER / f"{name}.py").read_text()
   assert f"--config=configs/recipes/{name}.py" in text
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_recipe_trains_on_a_benchmark(repo_root, data_dir, tmp_path):
+  """One update of the released SkillMaster on WebShop, from a bank that is given."""
+  for package in ("rapidfuzz", "regex", "textblob"):
+    pytest.importorskip(package, reason="pip install -e .[webshop]")
+  store.save_bank(
+    tmp_path / "bank.json",
+    from_skills([Skill("", GENERAL, "go on", "go on.", "always")]),
+  )
+  overrides = {
+    "env.data_dir": str(data_dir / "webshop"),
+    "env.cache_dir": str(tmp_path / "cache"),
+    "train.initial_banks": str(tmp_path / "bank.json"),
+  }
+  path = f"{FOLDER / 'skillmaster_released'}.py:base=webshop_scratch,debug"
+  settings = read_settings(config.load(path, overrides))
+  policy = cold_start.run(settings, tmp_path / "cold")
+  training.run(settings, policy, tmp_path / "rl")
+  (row,) = [json.loads(line) for line in (tmp_path / "rl" / "metrics.jsonl").open()]
+  assert row["train/grad_norm"] > 0.0
+  assert row["rollout/shown_skills"] == 1.0
