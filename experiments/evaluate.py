@@ -7,19 +7,21 @@ Or, for the rows beside it, a player without a model:
 
   python -m experiments.evaluate --config=configs/webshop_scratch.py \
       --player=expert --workdir=runs/expert
+
+`--player=reader` on `household` is the scripted reader, in all arms.
 """
 
 from absl import flags, logging
 from ml_collections import config_flags
 
 from experiments import command_line
-from skilljax.runs import evaluation, players
+from skilljax.runs import evaluation, players, readers
 from skilljax.settings import read_settings
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "config file and variant")
 POLICY = flags.DEFINE_string("policy", None, "folder of the policy")
 PLAYER = flags.DEFINE_enum(
-  "player", None, players.PLAYERS, "who plays in place of a policy"
+  "player", None, (*players.PLAYERS, readers.NAME), "who plays in place of a policy"
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the results")
 BANKS = flags.DEFINE_string("banks", None, "banks to start with, one file a scope")
@@ -30,7 +32,9 @@ def main(_):
   # Orbax and TFDS narrate every file at INFO.
   logging.set_verbosity(logging.WARNING)
   settings = read_settings(CONFIG.value)
-  if PLAYER.value:
+  if PLAYER.value == readers.NAME:
+    summary = readers.run(settings, WORKDIR.value)
+  elif PLAYER.value:
     summary = players.run(settings, PLAYER.value, WORKDIR.value)
   else:
     summary = evaluation.run(

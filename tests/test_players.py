@@ -14,7 +14,7 @@ from skilljax.envs import base as envs
 from skilljax.envs.household import HouseholdEnv, HouseholdTeacher
 from skilljax.envs.pool import EnvPool
 from skilljax.evaluation.exact import EpisodeRecord
-from skilljax.runs import players
+from skilljax.runs import players, readers
 from skilljax.types import Observation
 from tests.envs import fake_envs
 from tests.test_runs import HOUSEHOLD, settings_of
@@ -172,6 +172,20 @@ def test_a_killed_run_keeps_its_finished_passes(repo_root, tmp_path, monkeypatch
   assert again["metrics"] == straight["metrics"]
   assert records(folder) == records(tmp_path / "straight")
   assert not (folder / "passes").exists()
+
+
+def test_the_scripted_reader_gains_by_the_skills_it_writes(repo_root, tmp_path):
+  overrides = {"eval.num_scopes": 3, "eval.tasks_per_scope": 6, "eval.warmup_tasks": 12}
+  settings = settings_of(HOUSEHOLD, repo_root, overrides)
+  summary = readers.run(settings, tmp_path / "reader")
+  rates = {arm: row["success"]["mean"] for arm, row in summary["arms"].items()}
+  assert set(rates) == {"no_bank", "frozen", "evolving"}
+  assert rates["frozen"] > 0.8 and rates["frozen"] - rates["no_bank"] > 0.2
+  rows = records(tmp_path / "reader")
+  assert len(rows) == 3 * 18 and {row.fault for row in rows} == {""}
+  assert (tmp_path / "reader" / "edits.jsonl").read_text()
+  with pytest.raises(config.ConfigError, match=r"'household' only, not 'bfcl'"):
+    readers.run(settings_of("configs/bfcl.py:debug", repo_root), tmp_path / "other")
 
 
 @pytest.mark.parametrize("given", [(), ("--policy=p", "--player=expert")])

@@ -85,7 +85,7 @@ def run(
     runner = assembly.make_runner(
       settings, engine=engine, tokenizer=policy.tokenizer, pool=pool
     )
-    with _progress(tasks, warmup, played, len(finished)) as on_episode:
+    with progress(tasks, warmup, played, len(finished)) as on_episode:
       evaluation = exact.evaluate(
         tasks,
         runner=runner,
@@ -94,7 +94,7 @@ def run(
         warmup=warmup,
         on_episode=on_episode,
         finished=finished,
-        on_pass=functools.partial(_on_pass, kept),
+        on_pass=functools.partial(keep, kept),
       )
   return finish(
     kept,
@@ -107,7 +107,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _progress(
+def progress(
   tasks: Tasks, warmup: Tasks, settings: exact.EvalSettings, num_finished: int
 ) -> Iterator[Callable[[Trajectory], None]]:
   """Shows how many episodes are played; gives what to call after each."""
@@ -119,7 +119,7 @@ def _progress(
     yield lambda trajectory: progress.update(next(played))
 
 
-def _on_pass(kept: Passes, index: int, finished: exact.Pass) -> None:
+def keep(kept: Passes, index: int, finished: exact.Pass) -> None:
   """Writes down what a finished pass leaves."""
   if index == 0 and hosts.is_first():
     (kept.results / "edits.jsonl").write_text(edit_lines(finished.rollouts))

@@ -541,8 +541,9 @@ def test_memory_of_recycled_workers_is_flat_over_600_games(source):
   make = functools.partial(base.make_env, "alfworld", source._settings)
   plans, sizes, counted = {}, [], 0
   waiting = collections.deque(episodes)
+  limits = {"reset_timeout_s": 600.0, "step_timeout_s": 600.0}  # it may be busy
   with EnvPool(
-    make, num_workers=2, envs_per_worker=4, recycle_after_episodes=400
+    make, num_workers=2, envs_per_worker=4, recycle_after_episodes=400, **limits
   ) as pool:
     while counted < len(episodes):
       while waiting and pool.num_free:

@@ -308,8 +308,8 @@ def real_python(tmp_path_factory):
   run([sys.executable, "-m", "venv", "venv"])
   package = f"appworld=={appworld_engine.VERSION}"
   run(["venv/bin/python", "-m", "pip", "install", "--quiet", package])
-  # Unpacks the apps beside the package; its own tests would go to the home folder.
-  run(["venv/bin/appworld", "install"], env={**os.environ, "APPWORLD_ROOT": str(folder)})
+  # Unpacks the apps beside the package, and its own tests into the home folder.
+  run(["venv/bin/appworld", "install"], env={**os.environ, "HOME": str(folder)})
   return str(folder / "venv" / "bin" / "python")
 
 
