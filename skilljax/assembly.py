@@ -22,6 +22,7 @@ from skilljax.engine.engine import DecodeEngine
 from skilljax.engine.lanes import LaneEngine
 from skilljax.engine.settings import EngineSettings
 from skilljax.envs import base as envs
+from skilljax.envs import table
 from skilljax.envs.pool import EnvPool
 from skilljax.folders import check_local
 from skilljax.learner import Learner, LearnerSettings, Params
@@ -55,7 +56,7 @@ def open_source(settings: Settings, split: str, *, key: str) -> envs.TaskSource:
     ConfigError: data or packages are absent, data are damaged, the split is unknown.
   """
   try:
-    source = envs.make_source(settings.env_name, settings.env)
+    source = table.make_source(settings.env_name, settings.env)
     source.tasks(split)
   except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
     raise ConfigError(
@@ -193,7 +194,7 @@ def add_adapters(policy: Policy, settings: Settings) -> Policy:
 def make_pool(settings: Settings) -> EnvPool:
   """Environments of a config; close it, or use it as a context manager."""
   return EnvPool(
-    functools.partial(envs.make_env, settings.env_name, settings.env),
+    functools.partial(table.make_env, settings.env_name, settings.env),
     **dataclasses.asdict(settings.pool),
   )
 
@@ -210,10 +211,10 @@ def make_runner(
     chat=make_chat(settings, tokenizer),
     style=settings.style,
     retriever=make_retriever(retrieval.pop("name"), **retrieval),
-    goal_of=envs.make_source(settings.env_name, settings.env).goal,
+    goal_of=table.make_source(settings.env_name, settings.env).goal,
     limits=settings.limits,
     settings=settings.runner,
-    code_actions=envs.code_actions(settings.env_name),
+    code_actions=table.code_actions(settings.env_name),
   )
 
 

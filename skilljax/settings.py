@@ -16,7 +16,7 @@ from skilljax.agents import chat_template, prompts
 from skilljax.cold_start import ColdStartSettings
 from skilljax.config import ConfigError, Reader
 from skilljax.engine.settings import EngineSettings
-from skilljax.envs import base as envs
+from skilljax.envs import table
 from skilljax.envs.pool import check_arguments
 from skilljax.evaluation.exact import EvalSettings
 from skilljax.learner import LearnerSettings, LossSettings
@@ -243,7 +243,7 @@ def _read(reader: Reader) -> Settings:
   return Settings(
     seed=reader.get("seed"),
     env_name=name,
-    env=envs.make_settings(name, env_values),
+    env=table.make_settings(name, env_values),
     pool=reader.build(PoolSettings, "pool"),
     chat=chat,
     style=STYLES[style],

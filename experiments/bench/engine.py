@@ -25,7 +25,7 @@ from ml_collections import config_flags
 from experiments import command_line
 from skilljax import assembly
 from skilljax.engine.base import Engine, GenerateRequest
-from skilljax.envs import base as envs
+from skilljax.envs import table
 from skilljax.rollout.plan import Purpose, independent_groups
 from skilljax.settings import Settings, read_settings
 from skilljax.skills.bank import SkillBank
@@ -45,7 +45,7 @@ def measure(
   engine.publish(policy.params, 0)
   engine.warmup()
   traces = engine.num_traces
-  source = envs.make_source(settings.env_name, settings.env)
+  source = table.make_source(settings.env_name, settings.env)
   tasks = random.Random(0).sample(list(source.tasks("train")), groups)
   plan = independent_groups(tasks, group_size, key=(Purpose.TRAIN, 0), review=False)
   with assembly.make_pool(settings) as pool:

@@ -25,12 +25,12 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
-from skilljax.envs import base
+from skilljax.envs import base, table
 from skilljax.envs.webshop import goal_list
 from skilljax.types import Task
 
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("env", "alfworld", base.env_names(), "Which environment.")
+flags.DEFINE_enum("env", "alfworld", table.env_names(), "Which environment.")
 flags.DEFINE_string("data_dir", "", "Folder of the data (alfworld, webshop).")
 flags.DEFINE_string("cache_dir", "", "Folder for derived files (alfworld, webshop).")
 flags.DEFINE_integer("heap_mb", 256, "Java memory (scienceworld, textworld_express).")
@@ -157,15 +157,15 @@ def main(argv: Sequence[str]):
     values = {"data_dir": FLAGS.data_dir, "cache_dir": FLAGS.cache_dir}
   if FLAGS.env in ("scienceworld", "textworld_express"):
     values = {"heap_mb": FLAGS.heap_mb}
-  settings = base.make_settings(FLAGS.env, values)
-  source = base.make_source(FLAGS.env, settings)
+  settings = table.make_settings(FLAGS.env, values)
+  source = table.make_source(FLAGS.env, settings)
   tasks = random.Random(0).sample(list(source.tasks("train")), FLAGS.games)
   # This may make derived files: a worker finds them there.
-  base.make_env(FLAGS.env, settings).close()
+  table.make_env(FLAGS.env, settings).close()
   envs: list[base.Env] = []
   begin_wall = time.perf_counter()
   start_s = _cpu_s(
-    lambda: envs.extend(base.make_env(FLAGS.env, settings) for _ in range(FLAGS.worlds))
+    lambda: envs.extend(table.make_env(FLAGS.env, settings) for _ in range(FLAGS.worlds))
   )
   started = {
     "start_s": start_s / FLAGS.worlds,
@@ -180,7 +180,7 @@ def main(argv: Sequence[str]):
     # Before the recordings: a search by one of them would not be the first.
     search = goal_list.open_data(settings)[0].searcher.search
     print(json.dumps(measure_search(search, [source.goal(t) for t in tasks])), flush=True)
-  teacher = base.make_teacher(FLAGS.env, settings)
+  teacher = table.make_teacher(FLAGS.env, settings)
   plays = [(task, record(env, teacher.agent(task, 0), task)) for task in tasks]
   print(json.dumps(measure_rate(env, plays, FLAGS.steps)), flush=True)
   print(json.dumps(measure_memory(env, plays, FLAGS.episodes)), flush=True)

@@ -27,6 +27,7 @@ from skilljax.data import demonstrations
 from skilljax.data import tokenizer as tokenizer_lib
 from skilljax.engine.scripted import ScriptedEngine
 from skilljax.envs import base as envs
+from skilljax.envs import table
 from skilljax.learner import Learner, Params, TrainState
 from skilljax.metrics import MetricWriter, Progress
 from skilljax.models import head_start
@@ -161,7 +162,7 @@ def make_dataset(
   if kept.is_there(folder, made_with):
     return tokenizer_lib.Tokenizer.load(folder / POLICY)
   source = assembly.open_source(settings, settings.train.split, key="train.split")
-  teacher = envs.make_teacher(settings.env_name, settings.env)
+  teacher = table.make_teacher(settings.env_name, settings.env)
   tasks = draw_tasks(source, settings.train.split, cold.episodes, cold.seed)
 
   def write_tokenizer() -> None:
@@ -210,7 +211,7 @@ def make_tokenizer(
 ) -> tokenizer_lib.Tokenizer:
   """A tokenizer for what demonstrations and exercises say."""
   cold, style = settings.cold_start, settings.style
-  env = envs.make_env(settings.env_name, settings.env)
+  env = table.make_env(settings.env_name, settings.env)
   texts = cold_start.sample_texts(
     tasks[: cold.tokenizer_episodes],
     env=env,
@@ -305,7 +306,7 @@ def make_exercises(
   reading, every = (
     cold_start.make_drills(
       num,
-      teacher=envs.make_teacher(settings.env_name, settings.env),
+      teacher=table.make_teacher(settings.env_name, settings.env),
       style=settings.style,
       chat=assembly.make_chat(settings, tokenizer),
       tokenizer=tokenizer,

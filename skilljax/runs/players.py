@@ -22,6 +22,7 @@ from skilljax.agents.parse import parse_action
 from skilljax.agents.prompts import PromptStyle
 from skilljax.config import ConfigError
 from skilljax.envs import base as envs
+from skilljax.envs import table
 from skilljax.envs.pool import EnvPool
 from skilljax.evaluation.exact import EpisodeRecord, Evaluation, Pass
 from skilljax.metrics import Progress
@@ -92,7 +93,7 @@ def run(settings: Settings, player: str, folder: str | Path) -> dict[str, Any]:
   """
   if player not in PLAYERS:
     raise ConfigError(f"player={player!r} must be one of {', '.join(PLAYERS)}")
-  if player == "random" and envs.code_actions(settings.env_name):
+  if player == "random" and table.code_actions(settings.env_name):
     raise ConfigError(
       f"player='random' needs commands to choose from, and environment "
       f"{settings.env_name!r} takes program text and offers none"
@@ -228,8 +229,8 @@ class _Maker:
 
   def __init__(self, settings: Settings, name: str):
     self._settings, self._name = settings, name
-    self._teacher = envs.make_teacher(settings.env_name, settings.env)
-    self._code = envs.code_actions(settings.env_name)
+    self._teacher = table.make_teacher(settings.env_name, settings.env)
+    self._code = table.code_actions(settings.env_name)
     self._num_made = 0
 
   def __call__(self, task: Task, seed: int) -> Player:

@@ -21,7 +21,7 @@ from skilljax import train as train_lib
 from skilljax.config import ConfigError, flatten, plain, to_json
 from skilljax.engine.engine import DecodeEngine
 from skilljax.engine.lanes import LaneEngine
-from skilljax.envs import base as envs
+from skilljax.envs import table
 from skilljax.envs.pool import EnvPool
 from skilljax.metrics import MetricWriter, Progress, peak_rss_bytes, rss_bytes
 from skilljax.runs.cold_start import write_policy
@@ -90,7 +90,7 @@ def run(settings: Settings, policy_folder: str | Path, folder: str | Path) -> Pa
     shop = train_lib.Workshop(
       settings=settings,
       source=source,
-      teacher=envs.make_teacher(settings.env_name, settings.env),
+      teacher=table.make_teacher(settings.env_name, settings.env),
       engine=engine,
       runner=assembly.make_runner(
         settings, engine=engine, tokenizer=policy.tokenizer, pool=pool

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from skilljax.envs import base
+from skilljax.envs import table
 
 
 def settings_or_skip(name, **values):
   """Settings of an environment; skips where its package or Java is absent."""
-  settings = base.make_settings(name, values)
+  settings = table.make_settings(name, values)
   try:
     settings.holder()
   except (ModuleNotFoundError, FileNotFoundError) as error:

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from skilljax.envs import alfworld, base
+from skilljax.envs import alfworld, base, table
 from skilljax.envs.alfworld import games
 from skilljax.envs.alfworld.teacher import AlfworldTeacher
 from skilljax.envs.pool import EnvPool
@@ -217,7 +217,7 @@ def test_a_damaged_game_costs_its_episodes_and_no_worker(settings, source, tmp_p
   _write_download(tmp_path, settings, good)
   partial = dataclasses.replace(settings, data_dir=str(tmp_path), require_complete=False)
   first, second = alfworld.AlfworldSource(partial).tasks("valid_seen")
-  make = functools.partial(base.make_env, "alfworld", partial)
+  make = functools.partial(table.make_env, "alfworld", partial)
   with EnvPool(make, num_workers=1, envs_per_worker=5) as pool:
     for number in range(4):
       pool.start(f"bad{number}", second)
@@ -297,7 +297,7 @@ def test_a_group_pays_for_one_translation(settings, source, tmp_path):
 
 
 def test_one_game_of_each_family_is_won_by_its_walkthrough(settings, source):
-  make = functools.partial(base.make_env, "alfworld", settings)
+  make = functools.partial(table.make_env, "alfworld", settings)
   with EnvPool(make, num_workers=1, envs_per_worker=3) as pool:
     waiting = {task.key: task for task in _one_per_family(source)}
     plans = {key: list(source.walkthrough(task)) for key, task in waiting.items()}
@@ -538,7 +538,7 @@ def test_memory_of_recycled_workers_is_flat_over_600_games(source):
   tasks = source.tasks("train")[::5][:600]
   episodes = [(f"{n}", tasks[n // 8 % len(tasks)]) for n in range(5000)]
   assert len({task.name for _, task in episodes}) == 600
-  make = functools.partial(base.make_env, "alfworld", source._settings)
+  make = functools.partial(table.make_env, "alfworld", source._settings)
   plans, sizes, counted = {}, [], 0
   waiting = collections.deque(episodes)
   limits = {"reset_timeout_s": 600.0, "step_timeout_s": 600.0}  # it may be busy

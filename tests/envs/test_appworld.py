@@ -15,7 +15,7 @@ import sys
 import pytest
 
 from skilljax import config
-from skilljax.envs import appworld, base
+from skilljax.envs import appworld, base, table
 from skilljax.envs.appworld import engine as appworld_engine
 from skilljax.envs.data_files import DataError
 from skilljax.envs.pool import EnvPool
@@ -107,7 +107,7 @@ def test_probes_are_of_other_scenarios(settings, task):
 
 
 def test_there_are_no_demonstrations(settings, task):
-  teacher = base.make_teacher("appworld", settings)
+  teacher = table.make_teacher("appworld", settings)
   assert teacher.skills(task, 0) == () and teacher.drill(0, reading_only=True) == ((), ())
   assert teacher.null_skill(task, 0).category == "general"
   with pytest.raises(ValueError, match="start from a pretrained policy"):
@@ -175,7 +175,7 @@ def test_a_bad_task_is_told_with_its_folder_and_costs_no_worker(settings, env, t
     env.reset(unknown)  # in the middle of another episode
   with pytest.raises(ValueError, match="call reset first"):
     env.step("look")
-  make = functools.partial(base.make_env, "appworld", settings)
+  make = functools.partial(table.make_env, "appworld", settings)
   with EnvPool(make, num_workers=1, envs_per_worker=1, reset_timeout_s=120.0) as pool:
     pool.start("bad", unknown)
     while not (got := pool.poll(120.0)):
@@ -217,7 +217,7 @@ def test_garbage_is_no_answer(settings, task, tmp_path):
 
 
 def test_it_plays_in_a_pool_and_faults_are_marked(settings, task):
-  make = functools.partial(base.make_env, "appworld", settings)
+  make = functools.partial(table.make_env, "appworld", settings)
   assert pickle.loads(pickle.dumps(settings)) == settings
   with EnvPool(make, num_workers=1, envs_per_worker=1, reset_timeout_s=120.0) as pool:
     answers = []
@@ -242,7 +242,7 @@ def test_the_config_is_read_whole_and_finds_the_data(settings, repo_root):
   path = str(repo_root / "configs" / "appworld.py")
   ours = read_settings(config.load(f"{path}:split=test_normal,seed=3", overrides))
   assert ours.env == dataclasses.replace(settings, timeout_s=150.0)
-  source = base.make_source(ours.env_name, ours.env)
+  source = table.make_source(ours.env_name, ours.env)
   assert [task.name for task in source.tasks(ours.eval.split)] == ["e5_1"]
   assert source.tasks(ours.train.split) and ours.seed == 3
   # No demonstrations, and answers that a pool waits for as long as the engine may take.
@@ -261,7 +261,7 @@ def test_absent_data_are_named(settings, monkeypatch, tmp_path):
   with pytest.raises(
     FileNotFoundError, match=r"env\.data_dir, or the variable APPWORLD_RO"
   ):
-    base.make_env("appworld", nowhere)
+    table.make_env("appworld", nowhere)
   monkeypatch.setenv("APPWORLD_ROOT", str(tmp_path))
   with pytest.raises(FileNotFoundError, match="run `appworld download data` in"):
     appworld.AppworldSource(nowhere).tasks("train")
@@ -290,9 +290,9 @@ def test_a_wrong_interpreter_is_named(settings, task, tmp_path):
 
 def test_settings_out_of_range_name_their_key():
   with pytest.raises(ValueError, match=r"max_turns=0 must be >= 1 .*env\.max_turns"):
-    base.make_settings("appworld", {"max_turns": 0})
+    table.make_settings("appworld", {"max_turns": 0})
   with pytest.raises(ValueError, match=r"timeout_s=0\.0 must be > 0 .*env\.timeout_s"):
-    base.make_settings("appworld", {"timeout_s": 0.0})
+    table.make_settings("appworld", {"timeout_s": 0.0})
 
 
 # The real engine

@@ -14,7 +14,7 @@ import uuid
 import pytest
 
 from skilljax.agents.parse import parse_action, parse_edit
-from skilljax.envs import base, bfcl
+from skilljax.envs import base, bfcl, table
 from skilljax.envs.bfcl import data, tools
 from skilljax.envs.pool import EnvPool
 
@@ -290,9 +290,9 @@ def test_tasks_and_settings_of_other_worlds_are_refused(env, source):
     with pytest.raises(base.UnplayableTask, match="not one of 'bfcl'"):
       env.reset(dataclasses.replace(task, **change))
   with pytest.raises(ValueError, match=r"docs='short' must be .*env\.docs"):
-    base.make_settings("bfcl", {"docs": "short"})
+    table.make_settings("bfcl", {"docs": "short"})
   with pytest.raises(ValueError, match=r"max_turns=0 must be >= 1 .*env\.max_turns"):
-    base.make_settings("bfcl", {"max_turns": 0})
+    table.make_settings("bfcl", {"max_turns": 0})
 
 
 # Safety
@@ -456,7 +456,7 @@ def test_another_version_is_refused(source, monkeypatch):
 
 
 def test_the_teacher_wins_in_the_policys_own_format(env, source):
-  teacher = base.make_teacher("bfcl", bfcl.BfclSettings())
+  teacher = table.make_teacher("bfcl", bfcl.BfclSettings())
   for task in source.tasks("train")[::59]:
     player = teacher.agent(task, seed=0)
     observation = env.reset(task)
@@ -481,7 +481,7 @@ def test_every_right_answer_survives_the_parser(source):
 
 def test_it_plays_in_a_pool(source):
   settings = bfcl.BfclSettings()
-  make = functools.partial(base.make_env, "bfcl", settings)
+  make = functools.partial(table.make_env, "bfcl", settings)
   assert pickle.loads(pickle.dumps(settings)) == settings
   with EnvPool(make, num_workers=1, envs_per_worker=2) as pool:
     plans = {}

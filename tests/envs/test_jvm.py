@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from skilljax.envs import base, jvm
+from skilljax.envs import jvm, table
 from skilljax.envs.pool import EnvPool
 from skilljax.types import Fault, Observation
 from tests.envs.java_worlds import (
@@ -29,11 +29,11 @@ def settings():
 
 @pytest.fixture
 def task(settings):
-  return base.make_source("textworld_express", settings).tasks("train")[0]
+  return table.make_source("textworld_express", settings).tasks("train")[0]
 
 
 def _env(settings):
-  return base.make_env("textworld_express", settings)
+  return table.make_env("textworld_express", settings)
 
 
 def test_worlds_share_a_process_and_the_last_one_ends_it(settings):
@@ -133,12 +133,12 @@ def test_without_java_nothing_starts_and_the_error_says_what_to_install(
 ):
   monkeypatch.delenv("JAVA_HOME", raising=False)
   monkeypatch.setenv("PATH", str(tmp_path))
-  for make in (base.make_env, base.make_source, base.make_teacher):
+  for make in (table.make_env, table.make_source, table.make_teacher):
     with pytest.raises(FileNotFoundError, match=r"no java on PATH.*apt-get install open"):
-      make(name, base.make_settings(name, {}))
+      make(name, table.make_settings(name, {}))
   monkeypatch.setenv("JAVA_HOME", "/nowhere")
   with pytest.raises(FileNotFoundError, match="no java in JAVA_HOME=/nowhere/bin"):
-    base.make_source(name, base.make_settings(name, {}))
+    table.make_source(name, table.make_settings(name, {}))
 
 
 def test_without_the_package_the_error_names_the_extra():
@@ -149,7 +149,7 @@ def test_without_the_package_the_error_names_the_extra():
 @pytest.mark.parametrize("name", ["scienceworld", "textworld_express"])
 def test_a_heap_that_holds_nothing_is_refused(name):
   with pytest.raises(ValueError, match=r"heap_mb=63 must be >= 64 .*env\.heap_mb"):
-    base.make_settings(name, {"heap_mb": 63})
+    table.make_settings(name, {"heap_mb": 63})
 
 
 # In the pool
@@ -163,7 +163,7 @@ def _poll(pool) -> dict[str, Observation | Fault]:
 
 
 def test_the_pool_turns_dead_java_into_a_fault_and_goes_on(settings, task):
-  make = functools.partial(base.make_env, "textworld_express", settings)
+  make = functools.partial(table.make_env, "textworld_express", settings)
   with EnvPool(make, num_workers=1, envs_per_worker=2) as pool:
     pool.start("a", task)
     assert isinstance(_poll(pool)["a"], Observation)
@@ -179,7 +179,7 @@ def test_the_pool_turns_dead_java_into_a_fault_and_goes_on(settings, task):
 
 
 def test_a_worker_that_is_killed_leaves_no_java_behind(settings, task):
-  make = functools.partial(base.make_env, "textworld_express", settings)
+  make = functools.partial(table.make_env, "textworld_express", settings)
   with EnvPool(make, num_workers=1, envs_per_worker=2) as pool:
     for ticket in ("a", "b"):
       pool.start(ticket, task)
@@ -208,9 +208,9 @@ def _workers() -> list[int]:
 def test_a_process_that_ends_without_closing_leaves_no_java_behind(settings):
   code = (
     "import os\n"
-    "from skilljax.envs import base\n"
-    "settings = base.make_settings('textworld_express', {'games': ('coin',)})\n"
-    "env = base.make_env('textworld_express', settings)\n"
+    "from skilljax.envs import table\n"
+    "settings = table.make_settings('textworld_express', {'games': ('coin',)})\n"
+    "env = table.make_env('textworld_express', settings)\n"
     "print(env._world.pid, flush=True)\n"
     "os._exit(0)\n"
   )

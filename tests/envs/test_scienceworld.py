@@ -7,7 +7,7 @@ import os
 import pytest
 
 from skilljax.agents import parse
-from skilljax.envs import base, scienceworld
+from skilljax.envs import base, scienceworld, table
 from tests.envs.java_worlds import play, rss_mib, settings_or_skip
 
 SHORT = (
@@ -119,13 +119,13 @@ def test_task_types_can_be_chosen(settings):
 )
 def test_bad_settings_are_refused_with_their_key(values, message):
   with pytest.raises(ValueError, match=message):
-    base.make_settings("scienceworld", values)
+    table.make_settings("scienceworld", values)
 
 
 def test_simplifications_that_suit_the_task_types_are_taken():
   names = "noElectricalAction,openDoors"
   values = {"simplifications": names, "task_types": ("boil",)}
-  assert base.make_settings("scienceworld", values).simplifications == names
+  assert table.make_settings("scienceworld", values).simplifications == names
 
 
 # The world
@@ -246,7 +246,7 @@ def test_worlds_of_one_process_do_not_disturb_each_other(settings, source):
 
 
 def test_the_teacher_plays_gold_paths_in_the_policys_form(settings, source):
-  teacher = base.make_teacher("scienceworld", settings)
+  teacher = table.make_teacher("scienceworld", settings)
   task = first_task(source, "find-plant")
   agent = teacher.agent(task, 0)
   plan = source.walkthrough(task)

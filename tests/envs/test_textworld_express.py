@@ -7,7 +7,7 @@ import os
 import pytest
 
 from skilljax.agents import parse
-from skilljax.envs import base, textworld_express
+from skilljax.envs import base, table, textworld_express
 from tests.envs.java_worlds import play, rss_mib, settings_or_skip
 
 
@@ -97,7 +97,7 @@ def test_games_parameters_and_sizes_can_be_chosen(settings):
 )
 def test_bad_settings_are_refused_with_their_key(values, message):
   with pytest.raises(ValueError, match=message):
-    base.make_settings("textworld_express", values)
+    table.make_settings("textworld_express", values)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_worlds_of_one_process_do_not_disturb_each_other(env, settings, source):
 
 
 def test_the_teacher_plays_gold_paths_in_the_policys_form(settings, source):
-  teacher = base.make_teacher("textworld_express", settings)
+  teacher = table.make_teacher("textworld_express", settings)
   for game in set(textworld_express.GAMES) - {"coin", "twc"}:  # these search at random
     task = tasks_of(source, game)[1]
     agent = teacher.agent(task, 0)

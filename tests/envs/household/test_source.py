@@ -4,15 +4,15 @@ import dataclasses
 
 import pytest
 
-from skilljax.envs import base
+from skilljax.envs import table
 from skilljax.envs.household import rules, source, tasks
 
 SOURCE = source.HouseholdSource()
 
 
 def test_base_builds_it_by_name():
-  settings = base.make_settings("household", {"slack": 3})
-  assert base.make_source("household", settings).settings.slack == 3
+  settings = table.make_settings("household", {"slack": 3})
+  assert table.make_source("household", settings).settings.slack == 3
 
 
 def test_tasks_are_finite_unique_and_of_their_split():

@@ -7,7 +7,7 @@ import pytest
 
 from skilljax.agents import parse
 from skilljax.agents.prompts import COMPACT, FULL
-from skilljax.envs import base
+from skilljax.envs import table
 from skilljax.envs.webshop import WebshopEnv, review
 from skilljax.envs.webshop.shopper import Shopper, read_goal
 from skilljax.types import Observation, Task
@@ -196,7 +196,7 @@ def test_replies_are_in_the_policys_form_and_need_a_goal():
 
 
 def test_the_teacher_mixes_right_wrong_and_missing_rules(settings, source):
-  teacher = base.make_teacher("webshop", settings)
+  teacher = table.make_teacher("webshop", settings)
   task = source.tasks("train")[0]
   banks = [teacher.skills(task, seed) for seed in range(200)]
   assert banks[0] == teacher.skills(task, 0)

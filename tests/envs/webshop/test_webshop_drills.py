@@ -6,7 +6,7 @@ import re
 import pytest
 
 from skilljax.agents import parse
-from skilljax.envs import base
+from skilljax.envs import table
 from skilljax.envs.webshop import drills
 from skilljax.envs.webshop.shopper import read_goal
 
@@ -81,7 +81,7 @@ def test_exercises_depend_on_the_seed_alone():
 
 
 def test_the_pool_of_a_teacher_has_train_goals_only(settings, source, shop):
-  teacher = base.make_teacher("webshop", settings)
+  teacher = table.make_teacher("webshop", settings)
   skills, pieces = teacher.drill(0, reading_only=True)
   assert skills == () and len(goals(pieces)) == drills.COPIES
   pool = teacher._pool

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from experiments.bench import envs as bench
-from skilljax.envs import base
+from skilljax.envs import base, table
 from skilljax.envs.pool import EnvPool
 from skilljax.envs.webshop import (
   WebshopEnv,
@@ -86,7 +86,7 @@ def test_tasks_of_other_goal_lists_are_refused(env, source):
 
 
 def test_a_bad_task_costs_no_worker(settings, source):
-  make = functools.partial(base.make_env, "webshop", settings)
+  make = functools.partial(table.make_env, "webshop", settings)
   good = source.tasks("test")[0]
   bad = dataclasses.replace(good, name="0-B000000000")
   with EnvPool(make, num_workers=1, envs_per_worker=2) as pool:
@@ -150,7 +150,7 @@ def test_attribute_page_is_shown_only_on_request(settings, source):
 
 
 def test_two_workers_play_at_once(settings, source):
-  make = functools.partial(base.make_env, "webshop", settings)
+  make = functools.partial(table.make_env, "webshop", settings)
   tasks = source.tasks("test")[:4]
   with EnvPool(make, num_workers=2, envs_per_worker=2) as pool:
     for task in tasks:
@@ -169,7 +169,7 @@ def test_unknown_choices_name_the_key():
   ):
     WebshopSettings(catalogue="big")
   with pytest.raises(ValueError, match=r"env.max_turns"):
-    base.make_settings("webshop", {"max_turns": 0})
+    table.make_settings("webshop", {"max_turns": 0})
   with pytest.raises(ValueError, match="scope='x' must be 'webshop'"):
     WebshopSource(WebshopSettings()).stream("x", "train")
   with pytest.raises(ValueError, match="split='valid' must be one of train, dev, test"):
@@ -177,7 +177,7 @@ def test_unknown_choices_name_the_key():
 
 
 def test_speed(env, settings, source):
-  teacher = base.make_teacher("webshop", settings)
+  teacher = table.make_teacher("webshop", settings)
   tasks = source.tasks("test")[:30]
   agents = [teacher.agent(task, 0) for task in tasks]
   plays = []
@@ -200,8 +200,8 @@ def test_speed(env, settings, source):
 @pytest.mark.slow
 def test_the_speed_targets(settings, source):
   """A core's 5,000 steps/s, 1 ms a search and 1 ms a reset, first times included."""
-  env = base.make_env("webshop", settings)
-  teacher = base.make_teacher("webshop", settings)
+  env = table.make_env("webshop", settings)
+  teacher = table.make_teacher("webshop", settings)
   tasks = random.Random(0).sample(source.tasks("test"), 100)
   resets = bench.measure_resets(env, tasks)
   assert resets["reset_first_s"] <= 1e-3 and resets["reset_returning_s"] <= 1e-3

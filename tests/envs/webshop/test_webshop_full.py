@@ -15,7 +15,7 @@ from skilljax.envs.webshop import WebshopEnv, WebshopSettings, goal_list
 # apart from mapped files.
 _MEMORY = """
 import pathlib, sys
-from skilljax.envs import base
+from skilljax.envs import table
 from skilljax.envs.webshop import WebshopSettings
 
 def own():
@@ -25,9 +25,9 @@ def own():
 settings = WebshopSettings(
   data_dir=sys.argv[1], cache_dir=sys.argv[2], catalogue="full", human_goals=True
 )
-base.make_teacher("webshop", settings)
+table.make_teacher("webshop", settings)
 before = own()
-env, source = base.make_env("webshop", settings), base.make_source("webshop", settings)
+env, source = table.make_env("webshop", settings), table.make_source("webshop", settings)
 task = source.tasks("test")[0]
 env.reset(task)
 env.step("search[" + source.goal(task) + "]")

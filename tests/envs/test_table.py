@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from skilljax.envs import alfworld, base, household, one_scope
+from skilljax.envs import alfworld, household, one_scope, table
 from skilljax.types import Task
 
 
@@ -16,35 +16,35 @@ def test_unknown_name_lists_the_known_ones():
   with pytest.raises(
     ValueError, match=r"'alfwold' is unknown; known: alfworld, appworld, bfcl, household"
   ):
-    base.make_env("alfwold", None)
+    table.make_env("alfwold", None)
 
 
 def test_unknown_settings_name_their_config_key():
   with pytest.raises(ValueError, match=r"env\.max_turn .*known: data_dir, .*max_turns"):
-    base.make_settings("alfworld", {"max_turn": 3})
+    table.make_settings("alfworld", {"max_turn": 3})
   with pytest.raises(ValueError, match=r"max_turns=0 must be >= 1 \(config key env"):
-    base.make_settings("alfworld", {"max_turns": 0})
+    table.make_settings("alfworld", {"max_turns": 0})
 
 
 def test_settings_of_another_environment_are_refused():
-  settings = base.make_settings("household", {})
+  settings = table.make_settings("household", {})
   with pytest.raises(
     ValueError, match="must be a AlfworldSettings, got HouseholdSettings"
   ):
-    base.make_source("alfworld", settings)
+    table.make_source("alfworld", settings)
 
 
 def test_the_table_builds_what_it_says():
-  settings = base.make_settings("household", {})
-  env = base.make_env("household", settings)
-  source = base.make_source("household", settings)
+  settings = table.make_settings("household", {})
+  env = table.make_env("household", settings)
+  source = table.make_source("household", settings)
   assert isinstance(env, household.HouseholdEnv)
   assert env.reset(source.tasks("train")[0]).goal
 
 
 def test_the_factory_of_a_pool_is_picklable():
-  settings = base.make_settings("alfworld", {"max_turns": 7})
-  factory = functools.partial(base.make_env, "alfworld", settings)
+  settings = table.make_settings("alfworld", {"max_turns": 7})
+  factory = functools.partial(table.make_env, "alfworld", settings)
   assert pickle.loads(pickle.dumps(factory)).args == ("alfworld", settings)
   assert isinstance(settings, alfworld.AlfworldSettings)
 
