@@ -61,7 +61,9 @@ def run(
   """
   folders.check_writable(folder, folders=FOLDERS, files=FILES)
   folder = Path(folder)
-  preflight.check_hosts(settings, policy=policy_folder, workdir=folder)
+  preflight.check_hosts(
+    settings, policy=policy_folder, banks=banks_folder, workdir=folder
+  )
   preflight.check_policy(settings, policy_folder, trained=False)
   banks = given_banks(banks_folder)
   source = assembly.open_source(settings, settings.eval.split, key="eval.split")
@@ -85,7 +87,9 @@ def run(
     runner = assembly.make_runner(
       settings, engine=engine, tokenizer=policy.tokenizer, pool=pool
     )
-    with progress(tasks, warmup, played, len(finished)) as on_episode:
+    # Warm-up has compiled everything: from here on a host that stands still hangs.
+    show = progress(tasks, warmup, played, len(finished))
+    with hosts.phase(hosts.STEADY), show as on_episode:
       evaluation = exact.evaluate(
         tasks,
         runner=runner,
