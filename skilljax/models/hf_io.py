@@ -30,6 +30,8 @@ from skilljax.models.safetensors_files import NewTensor, StoredTensor, write
 from skilljax.sharding import to_host
 
 MAX_SHARD_BYTES = 5 << 30
+_GENERATION = "generation_config.json"
+_CONTROL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def read_config(folder: str | Path) -> ModelConfig:
@@ -47,6 +49,33 @@ def read_config(folder: str | Path) -> ModelConfig:
   except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
     # The last three: a value of another type than it has in every such file.
     raise ValueError(f"{path}: {error}") from error
+
+
+def read_control_ids(folder: str | Path) -> dict[str, tuple[int, ...]]:
+  """Key -> the ids that a folder's model gives to control tokens, () where it names none.
+
+  `config.json` and `generation_config.json` each name some; -1 stands for none.
+
+  Raises:
+    FileNotFoundError: no config.json.
+    ValueError: one of them is no JSON object, or an id is no integer.
+  """
+  ids: dict[str, list[int]] = {key: [] for key in _CONTROL_IDS}
+  for path in (Path(folder) / CONFIG, Path(folder) / _GENERATION):
+    if path.name == _GENERATION and not path.exists():
+      continue
+    try:
+      told = json.loads(path.read_text("utf-8"))
+      given = {key: told.get(key) for key in _CONTROL_IDS}
+    except (ValueError, AttributeError) as error:
+      raise ValueError(f"{path} is damaged: {error}") from error
+    for key, value in given.items():
+      values = value if isinstance(value, list) else [value]
+      values = [one for one in values if one not in (None, -1, *ids[key])]
+      if not all(type(one) is int for one in values):
+        raise ValueError(f"{path}: {key}={value!r} must be an integer, or several")
+      ids[key] += values
+  return {key: tuple(values) for key, values in ids.items()}
 
 
 def check_checkpoint(folder: str | Path) -> ModelConfig:
