@@ -4,8 +4,8 @@
   python -m experiments.fit --all --workdir=runs/fit --page=docs/pods.md
 
 TPU programs are compiled by the TPU's own compiler (`pip install -e '.[tpu]'`); GPUs are
-computed by a formula, and so is everything with `--nocompile`. `--workdir` keeps what was
-compiled; docs/pods.md explains.
+computed by a formula. `--workdir` keeps what was compiled; with `--nocompile` a case that
+is not all there has the formula's numbers. docs/pods.md explains.
 """
 
 import sys
@@ -23,8 +23,8 @@ MODEL = flags.DEFINE_string(
   "model", "", "published checkpoint, or its folder; '' = the one the config is for"
 )
 ALL = flags.DEFINE_bool("all", False, "every published case")
-COMPILE = flags.DEFINE_bool("compile", True, "--nocompile: the formula for TPUs as well")
-WORKDIR = flags.DEFINE_string("workdir", "", "folder that keeps finished cases")
+COMPILE = flags.DEFINE_bool("compile", True, "--nocompile: only what --workdir has")
+WORKDIR = flags.DEFINE_string("workdir", "", "folder that keeps compiled programs")
 PAGE = flags.DEFINE_string("page", "", "page whose table is replaced by that of --all")
 
 
@@ -47,16 +47,13 @@ def _run():
   folder = Path(WORKDIR.value) if WORKDIR.value else None
   reports = []
   for case in wanted:
-    found = report.load(case, folder) if folder else None
-    if found is None:
-      print(f"{case.config} on {case.topology}", flush=True)
-      found = report.check(
-        case,
-        compiles=COMPILE.value,
-        on_program=lambda line: print(line, flush=True),
-      )
-    if folder and COMPILE.value:
-      report.save(found, folder)
+    print(f"{case.config} on {case.topology}", flush=True)
+    found = report.check(
+      case,
+      compiles=COMPILE.value,
+      folder=folder,
+      on_program=lambda line: print(line, flush=True),
+    )
     reports.append(found)
     print(page.details(found), flush=True)
   print(page.table(reports))

@@ -27,7 +27,7 @@ from skilljax.envs.pool import EnvPool
 from skilljax.folders import check_local
 from skilljax.learner import Learner, LearnerSettings, Params
 from skilljax.models.config import ModelConfig
-from skilljax.models.hf_io import load_checkpoint, read_config
+from skilljax.models.hf_io import load_checkpoint, read_config, read_control_ids
 from skilljax.models.params import init_from, param_specs
 from skilljax.rollout.proposers import Proposer, TeacherProposer, silent
 from skilljax.rollout.runner import Runner
@@ -117,6 +117,7 @@ def open_policy(folder: str | Path) -> tuple[ModelConfig, Tokenizer]:
   check_local(folder, key="policy")
   try:
     model, tokenizer = read_config(folder), from_pretrained(folder)
+    control_ids = read_control_ids(folder)
   except (OSError, ValueError) as error:
     raise ConfigError(f"policy {folder}: {error}") from error
   if model.vocab_size < tokenizer.vocab_size:
@@ -124,6 +125,20 @@ def open_policy(folder: str | Path) -> tuple[ModelConfig, Tokenizer]:
       f"policy {folder}: its tokenizer has {tokenizer.vocab_size} ids, and "
       f"vocab_size={model.vocab_size} in its config.json has no more rows of the "
       "embedding; use the tokenizer that the model was trained with"
+    )
+  # A tokenizer of another model may be small enough, and have the tokens of the chat.
+  # Which control token ends a text may have changed since; that it is one has not.
+  other = [
+    f"{key}={index}"
+    for key, ids in control_ids.items()
+    for index in ids
+    if index not in tokenizer.special_ids
+  ]
+  if other:
+    raise ConfigError(
+      f"policy {folder}: {', '.join(other)} in its config.json or generation_config.json "
+      "are no control tokens of its tokenizer, which belongs to another model then; use "
+      "the tokenizer that the model was trained with, or correct these ids"
     )
   return model, tokenizer
 

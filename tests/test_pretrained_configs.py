@@ -18,7 +18,7 @@ from tests.test_runs import settings_of
 ALFWORLD_7B = "alfworld_qwen25_7b"
 CONFIGS = (
   *("alfworld_qwen25_0b5_single_gpu", "alfworld_qwen25_1b5", ALFWORLD_7B),
-  "webshop_qwen25_7b",
+  *("alfworld_qwen25_32b", "webshop_qwen25_7b"),
 )
 # Two devices: the learner splits weights and rows over them, the sampler heads.
 MESH = {"mesh.fsdp": 2, "engine_mesh.tensor": 2}

@@ -7,11 +7,13 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+import tokenizers
 import transformers
 
 from skilljax import assembly
 from skilljax.config import ConfigError
 from skilljax.data import tokenizer as tokenizer_lib
+from skilljax.fit import cases
 from skilljax.models.hf_io import save_checkpoint
 from skilljax.models.lora import LoraSettings
 from skilljax.models.transformer import init_params
@@ -67,6 +69,52 @@ def test_an_exported_policy_talks_as_the_checkpoint_did(settings, folder, tmp_pa
   for name in ("generation_config.json", "tokenizer.json", "tokenizer_config.json"):
     first, second = (json.loads((path / name).read_text()) for path in (folder, out))
     assert first == second
+
+
+def another(folder, ids, *, merges=True, generation=None):
+  """A folder without weights: a ChatML tokenizer, and a config.json that names ids."""
+  special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+  backend = checkpoints.byte_level(special)
+  if not merges:  # the same control tokens, at other places
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE())
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+      vocab_size=256, initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator([], trainer)
+    backend.add_special_tokens(list(special))
+  checkpoints.write(folder, backend, "template", pad_token="<|endoftext|>")
+  told = {**cases.published()["Qwen2.5-0.5B"], **ids}
+  (folder / "config.json").write_text(json.dumps(told))
+  if generation:
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+  return folder
+
+
+def test_the_control_tokens_of_the_model_are_those_of_its_tokenizer(tmp_path):
+  _, own = assembly.open_policy(another(tmp_path, {}))
+  end, pad = own.token_id("<|im_end|>"), own.token_id("<|endoftext|>")
+  for ids in (
+    {"bos_token_id": None, "eos_token_id": end, "pad_token_id": pad},
+    {"bos_token_id": pad, "eos_token_id": [end, pad], "pad_token_id": -1},
+  ):
+    assembly.open_policy(another(tmp_path, ids, generation={"eos_token_id": end}))
+
+
+@pytest.mark.parametrize(
+  ("ids", "generation", "message"),
+  [
+    ({"eos_token_id": 65}, None, r"eos_token_id=65 in its config\.json.*another model"),
+    ({"bos_token_id": 151_643}, None, r"bos_token_id=151643 .*another model"),
+    ({}, {"pad_token_id": 300}, r"pad_token_id=300 .*another model"),
+    ({"eos_token_id": [65, 66]}, {}, r"eos_token_id=65, eos_token_id=66 "),
+    ({"bos_token_id": "<s>"}, None, r"config\.json: bos_token_id='<s>' must be an int"),
+  ],
+)
+def test_a_tokenizer_of_another_model(tmp_path, ids, generation, message):
+  folder = another(tmp_path, ids, merges=False, generation=generation)
+  with pytest.raises(ConfigError, match=message):
+    assembly.open_policy(folder)
 
 
 def tuning(settings, **changes):

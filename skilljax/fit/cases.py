@@ -28,7 +28,9 @@ class Case:
     return read_topology(self.topology)
 
 
-_7B, _1B5, _0B5 = "Qwen2.5-7B", "Qwen2.5-1.5B", "Qwen2.5-0.5B"
+_32B, _7B = "Qwen2.5-32B", "Qwen2.5-7B"
+_1B5, _0B5 = "Qwen2.5-1.5B", "Qwen2.5-0.5B"
+_ALFWORLD_32B = "configs/alfworld_qwen25_32b.py"
 _ALFWORLD_7B = "configs/alfworld_qwen25_7b.py"
 _WEBSHOP_7B = "configs/webshop_qwen25_7b.py"
 _ALFWORLD_1B5 = "configs/alfworld_qwen25_1b5.py"
@@ -48,6 +50,7 @@ CASES = (
   Case(f"{_ALFWORLD_1B5}:on=gpu_1", "h100:1", _1B5),
   Case(f"{_ALFWORLD_0B5}:on=gpu_1", "h100:1", _0B5),
   Case(f"{_ALFWORLD_0B5}:on=v6e_1", "v6e:2x2", _0B5),
+  Case(f"{_ALFWORLD_32B}:on=v5p_32", "v5p:2x4x4", _32B),
 )
 
 

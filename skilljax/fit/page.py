@@ -9,16 +9,24 @@ from pathlib import Path
 from skilljax import config as config_lib
 from skilljax.fit.cases import Case
 from skilljax.fit.chips import GIB
-from skilljax.fit.report import COMPILER, Report
+from skilljax.fit.compiled import Compiled
+from skilljax.fit.report import COMPILER, Report, phases
 from skilljax.settings import read_settings
 
 BEGIN, END = "<!-- fit: begin -->", "<!-- fit: end -->"
 COLUMNS = (
   *("config", "chips", "mesh", "sampler", "rows × tokens", "slots"),
-  *("learner", "sampler holds", "peak", "of", "by", "update", "chip-hours"),
+  *("learner", "sampler holds", "peak", "of", "by", "formula", "collectives"),
+  *("update", "chip-hours"),
 )
 # Those that follow from a config, without a compiler.
 GIVEN = COLUMNS[:6]
+# The programs of the column of collectives, and the letters of their kinds there.
+COUNTED = ("gradient", "extend", "decode")
+LETTERS = {
+  **{"all-gather": "g", "all-reduce": "r", "reduce-scatter": "s"},
+  **{"all-to-all": "a", "collective-permute": "p"},
+}
 
 
 def given(case: Case) -> tuple[str, ...]:
@@ -45,22 +53,30 @@ def row(report: Report) -> tuple[str, ...]:
     f"{_gib(report.peak_bytes)}{'' if report.fits else ' **does not fit**'}",
     _gib(report.memory_bytes),
     report.source,
+    _formula(report),
+    _collectives(report),
     f"{report.times.update_s:,.0f} s",
     f"{report.chip_hours:,.0f}",
   )
 
 
 def table(reports: Sequence[Report]) -> str:
-  """A Markdown table; memory in GiB a chip."""
+  """A Markdown table, memory in GiB a chip; below it what compiled."""
   lines = [COLUMNS, ("---",) * len(COLUMNS), *map(row, reports)]
-  return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+  text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+  versions = next((report.versions for report in reports if report.versions), {})
+  told = ", ".join(f"{name} {version}" for name, version in versions.items())
+  return f"{text}\n\nCompiled by {told}." if told else text
 
 
 def details(report: Report) -> str:
   """All that is known of one case, for a terminal."""
   lines = [f"{report.case.config} on {report.case.topology}, {report.case.model}"]
-  for name, size in report.peaks.items():
-    lines.append(f"  {_gib(size):>8} GiB  {name}{_work(report, name)}")
+  for name, size in phases(report.programs).items() if report.programs else ():
+    lines.append(f"  {_gib(size):>8} GiB  {name}{_work(report.programs[name])}")
+  lines.append(f"  {_gib(report.formula_bytes):>8} GiB by formula, which adds up")
+  for purpose, size in report.formula.items():
+    lines.append(f"  {_gib(size):>8} GiB  {purpose}")
   verdict = "fits" if report.fits else "does not fit"
   lines.append(
     f"  {_gib(report.peak_bytes):>8} GiB of {_gib(report.memory_bytes)}: {verdict} "
@@ -96,15 +112,29 @@ def _held(report: Report) -> tuple[int, int]:
     gradient = found["accumulate"].argument_bytes // 2
     learner = found["step"].argument_bytes - gradient + found["score"].argument_bytes
     return learner, found["decode"].argument_bytes
-  first, *sampler = list(report.peaks.values())[:3]
+  first, *sampler = list(report.formula.values())[:3]
   return first, sum(sampler)
 
 
-def _work(report: Report, name: str) -> str:
-  """Collectives and cost of a program; '' where nothing was compiled."""
-  if name not in report.programs:
-    return ""
-  one = report.programs[name]
+def _formula(report: Report) -> str:
+  """The formula's peak, and how far it is from the compiler's."""
+  if report.source != COMPILER:
+    return _gib(report.formula_bytes)
+  share = report.formula_bytes / report.peak_bytes - 1
+  return f"{_gib(report.formula_bytes)} ({share:+.0%})".replace("-", "−")
+
+
+def _collectives(report: Report) -> str:
+  """'18g 2r / 57r / 57r': of the programs of `COUNTED`; '' where nothing was compiled."""
+  return " / ".join(
+    " ".join(f"{n}{LETTERS[kind]}" for kind, n in one.collectives.items()) or "0"
+    for name in COUNTED
+    if (one := report.programs.get(name))
+  )
+
+
+def _work(one: Compiled) -> str:
+  """Collectives and cost of a program."""
   if one.over_bytes:
     return "  (refused by the compiler)"
   calls = ", ".join(f"{n} {kind}" for kind, n in one.collectives.items()) or "none"

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
+from jax.sharding import Mesh
 
 from skilljax import sharding
 from skilljax.assembly import check_shapes
@@ -37,10 +38,7 @@ def lower(
   check_shapes(settings.learner, settings.engine, "learner")
   if settings.engine.num_lanes > 1:
     raise ValueError(f"engine.num_lanes={settings.engine.num_lanes} must be 1 on a mesh")
-  mesh = devices_lib.make_mesh(settings.mesh, devices, "mesh")
-  first = devices[0].process_index
-  own = [device for device in devices if device.process_index == first]
-  engine_mesh = devices_lib.make_mesh(settings.engine_mesh, own, "engine_mesh")
+  mesh, engine_mesh = meshes(settings, devices)
   numerics, model = settings.numerics, as_trained(settings, model)
   learner = Learner(model, settings.learner, settings.loss, mesh)
   engine = DecodeEngine(
@@ -67,6 +65,20 @@ def lower(
   )
   batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), stack)
   return {**learner.lower(params, base, batch), **engine.lower(params)}
+
+
+def meshes(settings: Settings, devices: Sequence[jax.Device]) -> tuple[Mesh, Mesh]:
+  """The learner's mesh, over all devices, and that of the first host's sampler.
+
+  Raises:
+    ValueError: one of them does not fit the devices.
+  """
+  first = devices[0].process_index
+  own = [device for device in devices if device.process_index == first]
+  return (
+    devices_lib.make_mesh(settings.mesh, devices, "mesh"),
+    devices_lib.make_mesh(settings.engine_mesh, own, "engine_mesh"),
+  )
 
 
 def as_trained(settings: Settings, model: ModelConfig) -> ModelConfig:

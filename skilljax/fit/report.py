@@ -6,19 +6,18 @@ A chip holds learner and sampler together. What stays between programs:
 
 and each program adds its outputs and temporaries to that; gradients are added up over
 micro-batches, so one of them, or two, are there as well. The largest sum must be below
-the chip's memory. TPUs: from the compiler. GPUs: from the formula of `perf.py`.
+the chip's memory. TPUs: from the compiler. GPUs: from the formula of `perf.py`, which is
+there for TPUs too, to see how far it is off.
 
 Must not know about: flags, pages.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
 from jax.sharding import AbstractMesh
 
 from skilljax import assembly, sharding
@@ -26,6 +25,7 @@ from skilljax import config as config_lib
 from skilljax.fit import cases, compiled, devices, programs, roofline
 from skilljax.fit.cases import Case
 from skilljax.fit.chips import Topology
+from skilljax.fit.kept import Kept, key_of
 from skilljax.models.attention import CACHE_AXES
 from skilljax.models.config import ModelConfig
 from skilljax.models.params import param_specs
@@ -42,31 +42,36 @@ class Report:
 
   Attributes:
     case: config, topology, model.
-    fingerprint: of the resolved config, and so of everything that decides.
-    versions: of what compiled; {} where nothing did.
-    source: 'compiler' or 'formula'.
     memory_bytes: of a chip.
-    peaks: phase, or purpose where the source is the formula -> bytes of a chip. The sum
-      counts for purposes, the largest for phases.
-    programs: name -> compiled program.
+    formula: purpose -> bytes of a chip, by `perf.py`; they are there together.
+    programs: name -> compiled program; {} where nothing was compiled.
+    versions: of what compiled.
     times: seconds of an update by part (`roofline.py`).
     chip_hours: of all updates, by those seconds.
   """
 
   case: Case
-  fingerprint: str
-  versions: dict[str, str]
-  source: str
   memory_bytes: int
-  peaks: dict[str, int]
+  formula: dict[str, int]
   programs: dict[str, compiled.Compiled]
+  versions: dict[str, str]
   times: roofline.Times
   chip_hours: float
 
   @property
+  def source(self) -> str:
+    """'compiler' or 'formula': who says what a chip holds."""
+    return COMPILER if self.programs else FORMULA
+
+  @property
+  def formula_bytes(self) -> int:
+    """Of a chip at its worst, by the formula."""
+    return sum(self.formula.values())
+
+  @property
   def peak_bytes(self) -> int:
     """Of a chip at its worst."""
-    return (max if self.source == COMPILER else sum)(self.peaks.values())
+    return max(phases(self.programs).values()) if self.programs else self.formula_bytes
 
   @property
   def fits(self) -> bool:
@@ -78,13 +83,15 @@ def check(
   case: Case,
   *,
   compiles: bool = True,
+  folder: Path | None = None,
   on_program: Callable[[str], Any] = lambda line: None,
 ) -> Report:
   """Compiles, or computes where there is no compiler, one case.
 
   Args:
     case: config, topology, model.
-    compiles: False takes the formula for TPUs as well.
+    compiles: False takes the formula for TPUs whose programs are not all in the folder.
+    folder: keeps what was compiled; None: nothing is kept.
     on_program: gets a line after each program.
   Raises:
     ConfigError: the config does not fit the topology or its model.
@@ -92,44 +99,66 @@ def check(
     ValueError: the topology or the model is unknown.
   """
   topology = case.place
-  resolved = config_lib.load(case.config)
-  settings = read_settings(resolved)
+  settings = read_settings(config_lib.load(case.config))
   model = programs.as_trained(settings, cases.read_model(case.model))
   check_sizes(settings, model, topology)
-  found, versions = {}, {}
-  compiles = compiles and topology.chip.is_tpu
-  if compiles:
-    found = compile_all(settings, model, topology, on_program)
-    peaks, versions = phases(found), {"jax": jax.__version__, **_libtpu()}
-  else:
-    peaks = assembly.memory_plan(settings, model)
+  found = {}
+  if topology.chip.is_tpu and (compiles or folder):
+    kept = Kept(folder / _name(case)) if folder else None
+    found = compile_all(
+      settings, model, topology, kept=kept, compiles=compiles, on_program=on_program
+    )
   workload = roofline.WORKLOADS[settings.env_name]
   times = roofline.predict(settings, model, topology.chip, workload=workload)
   chips = settings.mesh.num_devices
   return Report(
     case=case,
-    fingerprint=config_lib.fingerprint(resolved),
-    versions=versions,
-    source=COMPILER if compiles else FORMULA,
     memory_bytes=topology.chip.memory_bytes,
-    peaks=peaks,
+    formula=assembly.memory_plan(settings, model),
     programs=found,
+    versions=_versions() if found else {},
     times=times,
     chip_hours=settings.train.num_updates * times.update_s * chips / 3600,
   )
 
 
-def compile_all(settings, model, topology, on_program) -> dict[str, compiled.Compiled]:
-  """Every program of a config, compiled one after the other."""
+def compile_all(
+  settings: Settings,
+  model: ModelConfig,
+  topology: Topology,
+  *,
+  kept: Kept | None = None,
+  compiles: bool = True,
+  on_program: Callable[[str], Any] = lambda line: None,
+) -> dict[str, compiled.Compiled]:
+  """Every program of a config, compiled one after the other.
+
+  Args:
+    settings, model, topology: of a case.
+    kept: where programs are looked for, and kept.
+    compiles: False gives {} if a program is not there.
+    on_program: gets a line after each program.
+  """
   try:
-    lowered = programs.lower(settings, model, devices.devices_of(topology))
+    chips = devices.devices_of(topology)
+    lowered = programs.lower(settings, model, chips)
+    meshes = programs.meshes(settings, chips)
   except config_lib.ConfigError:
     raise
   except ValueError as error:
     raise config_lib.ConfigError(str(error)) from error
+  order = [str(chip) for mesh in meshes for chip in mesh.devices.flat]
   found = {}
   for name in list(lowered):
-    one = compiled.compile_program(lowered.pop(name))
+    program = lowered.pop(name)  # their texts are large
+    key = key_of(program, order=order, versions=_versions())
+    one = kept.load(name, key) if kept else None
+    if one is None and not compiles:
+      return {}
+    if one is None:
+      one = compiled.compile_program(program)
+      if kept:
+        kept.save(name, key, one)
     found[name] = one
     size = one.over_bytes or one.argument_bytes + one.added_bytes
     on_program(
@@ -181,33 +210,11 @@ def check_sizes(settings: Settings, model: ModelConfig, topology: Topology) -> N
     raise config_lib.ConfigError(str(error)) from error
 
 
-def _libtpu() -> dict[str, str]:
-  return {"libtpu": metadata.version("libtpu")}
+def _versions() -> dict[str, str]:
+  return {name: metadata.version(name) for name in ("jax", "jaxlib", "libtpu")}
 
 
-def save(report: Report, folder: Path) -> None:
-  """Writes a report, for `load`."""
-  folder.mkdir(parents=True, exist_ok=True)
-  text = json.dumps(dataclasses.asdict(report), indent=2)
-  _file(report.case, folder).write_text(text + "\n")
-
-
-def load(case: Case, folder: Path) -> Report | None:
-  """The report of a case, if one was saved of the config as it is now."""
-  path = _file(case, folder)
-  if not path.is_file():
-    return None
-  record = json.loads(path.read_text())
-  if record["fingerprint"] != config_lib.fingerprint(config_lib.load(case.config)):
-    return None
-  parts = {
-    "case": Case(**record["case"]),
-    "times": roofline.Times(**record["times"]),
-    "programs": {n: compiled.Compiled(**p) for n, p in record["programs"].items()},
-  }
-  return Report(**{**record, **parts})
-
-
-def _file(case: Case, folder: Path) -> Path:
+def _name(case: Case) -> str:
+  """Of the folder of a case."""
   name = f"{Path(case.config).name}@{case.topology}"
-  return folder / f"{name.replace('.py', '').replace(':', '_').replace('=', '_')}.json"
+  return name.replace(".py", "").replace(":", "_").replace("=", "_")

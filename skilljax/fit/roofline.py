@@ -8,7 +8,7 @@
 with kv bytes of cache a token, B episodes of T tokens on the n chips of a sampler that
 share the weights, memory bandwidth BW, C operations a second at the chip's usual share
 of its peak. Attention's own work, collectives, environments and compilation are left
-out, so a real update takes longer: two to three times is common.
+out, so a real update takes longer: two to four times is common.
 
 Source: "How to Scale Your Model", chapters on inference and training.
 Must not know about: meshes beyond their sizes, compilers.

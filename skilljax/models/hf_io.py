@@ -22,26 +22,16 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from skilljax.models import hf_config, lora
+from skilljax.models.checkpoint_files import CONFIG, INDEX, WEIGHTS, find_tensors
 from skilljax.models.config import ModelConfig
-from skilljax.models.hf_names import (
-  IGNORED_SUFFIX,
-  TIED_HEAD,
-  TensorName,
-  tensor_names,
-)
+from skilljax.models.hf_names import TensorName, tensor_names
 from skilljax.models.params import Params, param_specs
-from skilljax.models.safetensors_files import (
-  NewTensor,
-  StoredTensor,
-  read_header,
-  write,
-)
+from skilljax.models.safetensors_files import NewTensor, StoredTensor, write
 from skilljax.sharding import to_host
 
 MAX_SHARD_BYTES = 5 << 30
-_CONFIG = "config.json"
-_WEIGHTS = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
+_GENERATION = "generation_config.json"
+_CONTROL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def read_config(folder: str | Path) -> ModelConfig:
@@ -51,7 +41,7 @@ def read_config(folder: str | Path) -> ModelConfig:
     FileNotFoundError: no config.json.
     ValueError: it is no JSON, or describes what is not supported.
   """
-  path = Path(folder) / _CONFIG
+  path = Path(folder) / CONFIG
   if not path.exists():
     raise FileNotFoundError(f"checkpoint file {path} does not exist")
   try:
@@ -61,6 +51,33 @@ def read_config(folder: str | Path) -> ModelConfig:
     raise ValueError(f"{path}: {error}") from error
 
 
+def read_control_ids(folder: str | Path) -> dict[str, tuple[int, ...]]:
+  """Key -> the ids that a folder's model gives to control tokens, () where it names none.
+
+  `config.json` and `generation_config.json` each name some; -1 stands for none.
+
+  Raises:
+    FileNotFoundError: no config.json.
+    ValueError: one of them is no JSON object, or an id is no integer.
+  """
+  ids: dict[str, list[int]] = {key: [] for key in _CONTROL_IDS}
+  for path in (Path(folder) / CONFIG, Path(folder) / _GENERATION):
+    if path.name == _GENERATION and not path.exists():
+      continue
+    try:
+      told = json.loads(path.read_text("utf-8"))
+      given = {key: told.get(key) for key in _CONTROL_IDS}
+    except (ValueError, AttributeError) as error:
+      raise ValueError(f"{path} is damaged: {error}") from error
+    for key, value in given.items():
+      values = value if isinstance(value, list) else [value]
+      values = [one for one in values if one not in (None, -1, *ids[key])]
+      if not all(type(one) is int for one in values):
+        raise ValueError(f"{path}: {key}={value!r} must be an integer, or several")
+      ids[key] += values
+  return {key: tuple(values) for key, values in ids.items()}
+
+
 def check_checkpoint(folder: str | Path) -> ModelConfig:
   """The model that a folder holds, after a look at the headers of its weight files.
 
@@ -68,7 +85,7 @@ def check_checkpoint(folder: str | Path) -> ModelConfig:
     FileNotFoundError, ValueError: as `load_checkpoint`.
   """
   cfg = read_config(folder)
-  _check_tensors(cfg, tensor_names(cfg), _scan(_weight_files(Path(folder))), Path(folder))
+  find_tensors(Path(folder), cfg, tensor_names(cfg))
   return cfg
 
 
@@ -88,14 +105,13 @@ def load_checkpoint(
     `dataclasses.replace` for another compute type.
   Raises:
     FileNotFoundError: a file is missing; names it.
-    ValueError: an unsupported config; or tensors that are missing, not expected or of
-      another shape, all listed in one message.
+    ValueError: an unsupported config; or tensors that are missing, not expected, of
+      another shape, stored twice or not where the index says, all listed in one message.
   """
   folder = Path(folder)
   cfg = read_config(folder)
-  found = _scan(_weight_files(folder))
   names = tensor_names(cfg)
-  _check_tensors(cfg, names, found, folder)
+  found = find_tensors(folder, cfg, names)
   if shardings is None:
     one = SingleDeviceSharding(jax.devices()[0])
     shardings = jax.tree.map(lambda _: one, param_specs(cfg))
@@ -143,26 +159,26 @@ def save_checkpoint(
   shards = _split(tensors, max_shard_bytes)
   count = len(shards)
   files = [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
-  files = files if count > 1 else [_WEIGHTS]
+  files = files if count > 1 else [WEIGHTS]
   if jax.process_index() != 0:
     for tensor in tensors:
       tensor.make()  # gathers, with all others
     return
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / _CONFIG).unlink(missing_ok=True)
+  (folder / CONFIG).unlink(missing_ok=True)
   for file, shard in zip(files, shards, strict=True):
     write(folder / file, shard)
   where = {t.name: f for f, shard in zip(files, shards, strict=True) for t in shard}
   if count > 1:
     total = sum(tensor.num_bytes for tensor in tensors)
     index = {"metadata": {"total_size": total}, "weight_map": where}
-    write_json(folder / _INDEX, index)
+    write_json(folder / INDEX, index)
   else:
-    (folder / _INDEX).unlink(missing_ok=True)
+    (folder / INDEX).unlink(missing_ok=True)
   for old in folder.glob("model*.safetensors"):  # of another number of files
     if old.name not in files:
       old.unlink()
-  write_json(folder / _CONFIG, hf)
+  write_json(folder / CONFIG, hf)
 
 
 # Reading
@@ -283,69 +299,6 @@ def _lead(bounds: Sequence[tuple[int, int]], shape: Sequence[int]) -> tuple[int,
 def _inside(bounds: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
   """The box within `_span`."""
   return (slice(None), *(slice(start, stop) for start, stop in bounds[1:]))
-
-
-def _weight_files(folder: Path) -> list[Path]:
-  """The single file, or every shard that the index names.
-
-  Raises:
-    FileNotFoundError: one of them is missing.
-    ValueError: the index is damaged.
-  """
-  index = folder / _INDEX
-  if not index.exists():
-    if not (folder / _WEIGHTS).is_file():
-      raise FileNotFoundError(
-        f"{folder} has neither {_WEIGHTS} nor {_INDEX}; weights in another format must "
-        "be saved as safetensors first"
-      )
-    return [folder / _WEIGHTS]
-  try:
-    shards = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    strange = [shard for shard in shards if not shard or Path(shard).name != shard]
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise ValueError(f"{index} is damaged: {error}; copy it again") from error
-  if strange:
-    raise ValueError(f"{_INDEX} names {strange[0]!r}; must be a file of the same folder")
-  missing = [shard for shard in shards if not (folder / shard).is_file()]
-  if missing:
-    raise FileNotFoundError(
-      f"{folder} lacks {', '.join(missing)}, which {_INDEX} names; copy them too"
-    )
-  return [folder / shard for shard in shards]
-
-
-def _scan(paths: list[Path]) -> dict[str, StoredTensor]:
-  """Tensor name -> where it is; reads headers only."""
-  found = {}
-  for path in paths:
-    for name, stored in read_header(path).items():
-      if not name.endswith(IGNORED_SUFFIX):
-        found[name] = stored
-  return found
-
-
-def _check_tensors(
-  cfg: ModelConfig,
-  names: Sequence[TensorName],
-  found: dict[str, StoredTensor],
-  folder: Path,
-) -> None:
-  """Compares names and shapes with what the config asks for."""
-  expected = {name.name: name.file_shape for name in names}
-  problems = [f"missing: {name}" for name in sorted(expected.keys() - found.keys())]
-  extra = found.keys() - expected.keys()
-  if cfg.tie_embeddings:
-    extra = extra - {TIED_HEAD}
-  problems += [f"not expected: {name}" for name in sorted(extra)]
-  problems += [
-    f"shape {found[name].shape}, must be {shape}: {name}"
-    for name, shape in expected.items()
-    if name in found and found[name].shape != shape
-  ]
-  if problems:
-    lines = "\n  ".join(problems)
-    raise ValueError(f"tensors in {folder} do not fit its config.json:\n  {lines}")
 
 
 # Writing

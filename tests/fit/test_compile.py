@@ -26,7 +26,7 @@ COMPILE = """
     learner=dataclasses.replace(settings.learner, rows_per_batch=2),
   )
   topology = chips.read_topology("v5e:2x2")
-  found = report.compile_all(settings, settings.model, topology, lambda line: None)
+  found = report.compile_all(settings, settings.model, topology)
   print(json.dumps([
     report.phases(found),
     {name: dataclasses.asdict(one) for name, one in found.items()},

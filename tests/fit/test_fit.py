@@ -2,15 +2,18 @@
 
 import dataclasses
 import importlib.util
+import re
 import subprocess
 import sys
+import types
 
+import numpy as np
 import pytest
 
 from skilljax import assembly, config
-from skilljax.fit import cases, compiled, devices, page, report, roofline
+from skilljax.fit import cases, compiled, devices, kept, page, report, roofline
 from skilljax.fit.cases import Case
-from skilljax.fit.chips import CHIPS, read_topology
+from skilljax.fit.chips import CHIPS, GIB, read_topology
 from skilljax.fit.compiled import Compiled
 from skilljax.settings import read_settings
 from skilljax.sharding import MeshSettings
@@ -50,7 +53,10 @@ def test_a_place_that_a_config_does_not_have():
 
 @pytest.mark.parametrize(
   ("name", "num_params"),
-  [("Qwen2.5-0.5B", 494e6), ("Qwen2.5-1.5B", 1544e6), ("Qwen2.5-7B", 7616e6)],
+  [
+    *(("Qwen2.5-0.5B", 494e6), ("Qwen2.5-1.5B", 1544e6)),
+    *(("Qwen2.5-7B", 7616e6), ("Qwen2.5-32B", 32_764e6)),
+  ],
 )
 def test_published_models_have_their_published_sizes(name, num_params):
   assert cases.read_model(name).num_params == pytest.approx(num_params, rel=1e-3)
@@ -170,7 +176,7 @@ def test_a_chip_holds_learner_and_sampler_in_every_phase():
 
 def test_the_formula_counts_what_is_held():
   settings = settings_of(SMALL)
-  plan = report.check(SMALL).peaks
+  plan = report.check(SMALL).formula
   num = cases.read_model(SMALL.model).num_params
   held, sampler, cache, gradients, *_ = plan.values()
   assert held == 4 * 4 * num and gradients == 2 * 4 * num and sampler == 2 * num
@@ -200,13 +206,57 @@ def test_a_smaller_setting_needs_less_where_it_says(change, smaller):
   }
 
 
-def test_a_report_is_kept_until_its_config_changes(tmp_path, monkeypatch):
-  made = report.check(SMALL)
-  report.save(made, tmp_path)
-  assert report.load(SMALL, tmp_path) == made
-  assert report.load(dataclasses.replace(SMALL, topology="h200:1"), tmp_path) is None
-  monkeypatch.setattr(report.config_lib, "fingerprint", lambda config: "another")
-  assert report.load(SMALL, tmp_path) is None
+@dataclasses.dataclass
+class Lowered:
+  """A program of another text, and whether it was compiled."""
+
+  text: str
+  compiled: bool = False
+
+  def as_text(self):
+    return self.text
+
+
+def compile_all(
+  monkeypatch, folder, text="module", order="ab", compiles=True, **versions
+):
+  """What a case gives whose programs are two texts; and which of them were compiled."""
+  lowered = {"score": Lowered("module"), "step": Lowered(text)}
+  programs = dict(lowered)
+  chips = np.array(list(order))
+  meshes = (types.SimpleNamespace(devices=chips),)
+  monkeypatch.setattr(report.devices, "devices_of", lambda topology: chips)
+  monkeypatch.setattr(report.programs, "lower", lambda *given: programs)
+  monkeypatch.setattr(report.programs, "meshes", lambda *given: meshes)
+  monkeypatch.setattr(report, "_versions", lambda: {"libtpu": "1", **versions})
+
+  def compile_program(program):
+    program.compiled = True
+    return Compiled(temp_bytes=len(program.text), collectives={"all-gather": 2})
+
+  monkeypatch.setattr(report.compiled, "compile_program", compile_program)
+  found = report.compile_all(
+    *(None, None, None), kept=kept.Kept(folder), compiles=compiles
+  )
+  return found, [name for name, program in lowered.items() if program.compiled]
+
+
+def test_a_program_is_kept_until_anything_that_decides_changes(tmp_path, monkeypatch):
+  def call(**changes):
+    return compile_all(monkeypatch, tmp_path, **changes)
+
+  assert call(compiles=False) == ({}, [])
+  first, made = call()
+  assert made == ["score", "step"] and first["step"].temp_bytes == len("module")
+  assert call() == (first, []) and call(compiles=False) == (first, [])
+  # Another text is another program; the others stay.
+  assert call(text="other", compiles=False) == ({}, [])
+  assert call(text="other")[1] == ["step"]
+  assert call(text="other", libtpu="2")[1] == ["score", "step"]
+  assert call(text="other", libtpu="2", order="ba")[1] == ["score", "step"]
+  monkeypatch.setenv("LIBTPU_INIT_ARGS", "--xla_flag")
+  assert call(text="other", libtpu="2", order="ba")[1] == ["score", "step"]
+  assert call(text="other", libtpu="2", order="ba")[1] == []
 
 
 def test_the_roofline_by_hand():
@@ -239,12 +289,66 @@ def test_the_command_says_what_is_missing(repo_root):
   assert done.returncode == 0 and "fits (by formula)" in done.stdout
 
 
-def test_the_page_shows_the_configs_as_they_are(repo_root):
+def test_a_row_says_what_the_compiler_and_what_the_formula_found():
+  learned = {"score": Compiled(argument_bytes=GIB), "gradient": Compiled()}
+  learned["accumulate"] = Compiled()
+  learned["step"] = Compiled(temp_bytes=2 * GIB)
+  collectives = {"all-gather": 18, "all-reduce": 2, "collective-permute": 1}
+  learned["gradient"] = Compiled(temp_bytes=49 * GIB, collectives=collectives)
+  sampler = {"extend": Compiled(collectives={"all-reduce": 57}), "decode": Compiled()}
+  formula = report.check(SMALL)
+  made = dataclasses.replace(
+    formula, programs={**learned, **sampler}, versions={"jax": "1.2", "libtpu": "3.4"}
+  )
+  cells = dict(zip(page.COLUMNS, page.row(made), strict=True))
+  share = f"{(formula.peak_bytes / GIB / 50 - 1) * 100:+.0f}".replace("-", "−")
+  assert cells["peak"] == "50.0" and cells["by"] == "compiler"
+  assert cells["formula"] == f"{formula.peak_bytes / GIB:.1f} ({share}%)"
+  assert cells["collectives"] == "18g 2r 1p / 57r / 0"
+  assert page.table([formula, made]).endswith("\n\nCompiled by jax 1.2, libtpu 3.4.")
+  cells = dict(zip(page.COLUMNS, page.row(formula), strict=True))
+  assert cells["by"] == "formula" and not cells["collectives"]
+  assert cells["peak"] == cells["formula"]
+  told = page.details(made)
+  assert "50.0 GiB  gradient  (collectives: 18 all-gather, 2 all-reduce, 1 coll" in told
+  assert f"{formula.peak_bytes / GIB:.1f} GiB by formula" in told
+
+
+def rows_of(repo_root):
+  """The table of docs/pods.md: a dictionary for each row."""
   text = (repo_root / "docs" / "pods.md").read_text()
   inside = text.partition(page.BEGIN)[2].partition(page.END)[0].strip().splitlines()
-  rows = [tuple(c.strip() for c in line.strip("|").split("|")) for line in inside]
+  lines = [line for line in inside if line.startswith("|")]
+  rows = [tuple(c.strip() for c in line.strip("|").split("|")) for line in lines]
   assert rows[0] == page.COLUMNS
-  assert [row[: len(page.GIVEN)] for row in rows[2:]] == [
+  return [dict(zip(page.COLUMNS, row, strict=True)) for row in rows[2:]]
+
+
+def test_the_page_shows_the_configs_as_they_are(repo_root):
+  rows = rows_of(repo_root)
+  assert [tuple(row[name] for name in page.GIVEN) for row in rows] == [
     page.given(case) for case in cases.CASES
   ], "run: python -m experiments.fit --all --workdir=runs/fit --page=docs/pods.md"
-  assert all(float(row[8]) <= float(row[9]) for row in rows[2:])
+  assert all(float(row["peak"]) <= float(row["of"]) for row in rows)
+
+
+# TPU rows that wait for a machine with some minutes to spare; compile, then shorten.
+NOT_COMPILED = {
+  "alfworld_qwen25_7b:on=v6e_16",
+  "alfworld_qwen25_7b:on=v5e_16",
+  "webshop_qwen25_7b:on=v5p_8",
+  "webshop_qwen25_7b:on=v6e_16",
+  "alfworld_qwen25_1b5:on=v6e_4",
+  "alfworld_qwen25_1b5:on=v5e_8",
+  "alfworld_qwen25_0b5_single_gpu:on=v6e_1",
+  "alfworld_qwen25_32b:on=v5p_32",
+}
+
+
+def test_the_compiler_has_seen_the_tpu_rows_of_the_page(repo_root):
+  for case, row in zip(cases.CASES, rows_of(repo_root), strict=True):
+    seen = case.place.chip.is_tpu and row["config"].strip("`") not in NOT_COMPILED
+    assert row["by"] == (report.COMPILER if seen else report.FORMULA), row["config"]
+    # One chip alone has nobody to talk to.
+    several = seen and row["mesh"] != "1 · 1 · 1"
+    assert bool(re.search(r"\dg", row["collectives"])) == several, row["config"]

@@ -88,6 +88,34 @@ def test_sharded_files(qwen2, tmp_path):
     hf_io.load_checkpoint(tmp_path)
 
 
+def test_shards_that_do_not_belong_together_are_listed(qwen2, tmp_path):
+  saved(tmp_path, qwen2)
+  tensors = load_file(tmp_path / "model.safetensors")
+  (tmp_path / "model.safetensors").unlink()
+  names = sorted(tensors)
+  where = {name: f"part-{i % 2}.safetensors" for i, name in enumerate(names)}
+  index = tmp_path / "model.safetensors.index.json"
+
+  def write(first, second, told):
+    for file, kept in (("part-0", first), ("part-1", second)):
+      save_file({n: tensors[n] for n in kept}, tmp_path / f"{file}.safetensors")
+    index.write_text(json.dumps({"weight_map": told}))
+
+  write(names[::2], [names[0], *names[1::2]], where)
+  with pytest.raises(ValueError, match=r"in part-0\S+ and in part-1\S+: ") as error:
+    hf_io.check_checkpoint(tmp_path)
+  assert str(error.value).endswith(names[0]) and str(error.value).count("\n") == 1
+
+  moved = {**where, names[2]: "part-1.safetensors"}
+  write(names[::2], names[1::2], {n: moved[n] for n in names if n != names[1]})
+  with pytest.raises(ValueError, match=r"belong together") as error:
+    hf_io.load_checkpoint(tmp_path)
+  assert str(error.value).splitlines()[1:] == [
+    f"  in part-1.safetensors, and nowhere by {index.name}: {names[1]}",
+    f"  in part-0.safetensors, and part-1.safetensors by {index.name}: {names[2]}",
+  ]
+
+
 def test_a_missing_folder_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"nowhere.*config\.json"):
     hf_io.load_checkpoint(tmp_path / "nowhere")

@@ -22,8 +22,9 @@ CLOUD = {"v5e": ("v5litepod", 1), "v5p": ("v5p", 2), "v6e": ("v6e", 1)}
 def rows(root):
   """Rows of the page's table, by column."""
   text = (root / "docs" / "pods.md").read_text()
-  inside = text.partition(page.BEGIN)[2].partition(page.END)[0].strip().splitlines()
-  cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in inside]
+  inside = text.partition(page.BEGIN)[2].partition(page.END)[0].splitlines()
+  table = [line for line in inside if line.startswith("|")]
+  cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
   return [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
 
 
