@@ -59,7 +59,7 @@ def test_long_rows_in_a_loop_are_the_unrolled_ones(monkeypatch, window, length):
     both = jax.value_and_grad(total, argnums=(0, 1, 2))
     return str(jax.make_jaxpr(both)(q, k, v)), jax.jit(both)(q, k, v)
 
-  monkeypatch.setattr(attention, "_QUERY_BLOCK", 8)
+  monkeypatch.setattr(attention, "_QUERY_BLOCK", 4)
   unrolled, expected = traced_and_run()
   monkeypatch.setattr(attention, "_MAX_UNROLLED", 2)
   looped, found = traced_and_run()
