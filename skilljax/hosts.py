@@ -31,6 +31,7 @@ from skilljax import watch
 
 AUTO = "auto"
 START, STEADY, SAVE = watch.START, watch.STEADY, watch.SAVE
+EXCHANGE, LEARNING = watch.EXCHANGE, watch.LEARNING
 # JAX's own time-outs come second: ours name the host and the reason.
 _HEARTBEAT_S = 60
 # How XLA's errors begin, whatever their type.
@@ -180,12 +181,16 @@ def phase(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def waiting() -> Iterator[None]:
-  """Around what needs all hosts: who is in here hangs for another's sake."""
+def waiting(what: str = EXCHANGE) -> Iterator[None]:
+  """Around what needs all hosts: who is in here hangs for another's sake.
+
+  Args:
+    what: EXCHANGE or LEARNING; how long one took tells how long the next may.
+  """
   if _watcher is None:
     yield
     return
-  with _watcher.waiting():
+  with _watcher.waiting(what):
     yield
 
 

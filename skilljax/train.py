@@ -235,12 +235,12 @@ def learn(
       row_len=settings.learner.row_len,
       rows_per_batch=settings.learner.rows_per_batch,
     )
-    with hosts.waiting():
+    with hosts.waiting(hosts.LEARNING):
       if settings.loss.kl_coef:
         batch = shop.learner.reference(shop.reference, batch)
       state, metrics = shop.learner.update(state, batch, num_sequences=len(part))
     rows.append(metrics)
   names = {name for row in rows for name in row}
   means = {n: float(np.mean([row[n] for row in rows if n in row])) for n in names}
-  with hosts.waiting():
+  with hosts.waiting(hosts.LEARNING):
     return jax.block_until_ready(state), means

@@ -3,7 +3,8 @@
 Each host writes a row into the coordinator's table: signs of life, from a thread of its
 own, and what only its main thread changes: progress, its phase, whether it waits for
 others. A host without signs of life is gone. One that stands still for longer than its
-phase may take hangs; so do all of them together, where every one waits for the others.
+phase may take hangs; so do all of them together, where every one waits for the others for
+much longer than they ever did before.
 
 Must not know about: what the hosts compute.
 """
@@ -18,14 +19,18 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 # Exit status of a process that ends because another host failed: nothing is wrong with
 # its own command, which can be started again. Errors of its own end it with 1.
 OTHER_HOST_FAILED = 42
 # Phases of a main thread, in the words of messages.
 START, STEADY, SAVE = "starting", "in the run", "saving"
+# What hosts wait for together, in the words of messages.
+EXCHANGE, LEARNING = "an exchange", "an optimiser step"
 _PERIOD_S = 1.0
+# All hosts hang once they have waited this many times as long as ever before.
+_LONGER = 4.0
 _ROOT = "skilljax/watch"
 
 
@@ -41,7 +46,8 @@ class Limits:
     hang_s: without progress after that.
     save_s: without progress while it writes records, checkpoints or the result.
     wait_s: that all hosts wait for each other, an exchange or a learner's step; while
-      they start or save, as long as that may take if it is longer.
+      they start or save, as long as that may take if it is longer. In the run, from the
+      second such wait on: four times the longest before it, at least `hang_s`.
   """
 
   join_s: float = 120.0
@@ -80,6 +86,50 @@ class _Seen:
     self.row = row
 
 
+class _Together:
+  """Waits in which all hosts stand: since when, and how long they took before."""
+
+  def __init__(self):
+    self._longest: dict[str, float] = {}  # of those that ended in the run, by kind
+    self._now: tuple[frozenset[str], float, bool] | None = None
+
+  def ended(self, what: str) -> None:
+    """A wait of this kind ended in the run, perhaps too short to be seen."""
+    self._longest.setdefault(what, 0.0)
+
+  def see(self, running: Sequence[_Seen], now: float) -> None:
+    """Takes note of the newest rows."""
+    found = None
+    works = [seen.row.get("work", {}) for seen in running]
+    if works and all(work.get("waiting") for work in works):
+      steady = all(work["phase"] == STEADY for work in works)
+      kinds = frozenset(work["waiting"] for work in works)
+      found = kinds, max(seen.work_at for seen in running), steady
+    if self._now is not None and found != self._now:
+      kinds, since, steady = self._now
+      if steady:
+        self._longest |= {k: max(now - since, self._longest.get(k, 0.0)) for k in kinds}
+    self._now = found
+
+  def problem(self, running: Sequence[_Seen], hang_s: float, now: float) -> str:
+    """What is wrong if they have stood there for too long; '' if they have not."""
+    if self._now is None:
+      return ""
+    kinds, since, steady = self._now
+    work = max((seen.row["work"] for seen in running), key=lambda work: work["limit_s"])
+    limit_s, why = work["limit_s"], f"flag --{work['flag']}"
+    if steady and kinds <= self._longest.keys():
+      usual_s = max(hang_s, _LONGER * max(self._longest[kind] for kind in kinds))
+      if usual_s < limit_s:
+        limit_s, why = usual_s, "far longer than ever before, flag --hang_s"
+    if now - since <= limit_s:
+      return ""
+    return (
+      f"all hosts wait for each other in {' and '.join(sorted(kinds))}: no progress for "
+      f"{limit_s:.3g} s ({why})"
+    )
+
+
 class Watcher:
   """Watches from a thread; ends the process where another host fails."""
 
@@ -106,9 +156,10 @@ class Watcher:
     self._address = distributed.global_state.coordinator_address
     self._index, self._limits = index, limits
     self._end = end or end_because
-    self._progress, self._waiting, self._phase = 0, 0, START
+    self._progress, self._waiting, self._phase = 0, "", START
     now = time.monotonic()
     self._seen = {host: _Seen({}, now, now) for host in range(count)}
+    self._together = _Together()
     self._closed = threading.Event()
     self._answers = 0  # of the coordinator
 
@@ -130,13 +181,16 @@ class Watcher:
     return before
 
   @contextlib.contextmanager
-  def waiting(self) -> Iterator[None]:
-    """The main thread waits for other hosts."""
-    self._waiting += 1
+  def waiting(self, what: str = EXCHANGE) -> Iterator[None]:
+    """The main thread waits for other hosts; within another wait, this is that wait."""
+    before = self._waiting
+    self._waiting = before or what
     try:
       yield
     finally:
-      self._waiting -= 1
+      if self._phase == STEADY:
+        self._together.ended(self._waiting)
+      self._waiting = before
       self._progress += 1
 
   def find_out(self) -> None:
@@ -207,8 +261,8 @@ class Watcher:
 
   def _work(self) -> dict:
     """What changes with every step of the main thread, and how long it may not."""
-    waiting = self._waiting > 0
-    limit_s, flag = self._limits.of(self._phase, waiting=waiting)
+    waiting = self._waiting
+    limit_s, flag = self._limits.of(self._phase, waiting=bool(waiting))
     return {
       "progress": self._progress,
       "waiting": waiting,
@@ -243,13 +297,9 @@ class Watcher:
           f"{work['phase']} (flag --{work['flag']})"
         )
     # One that only waits is stuck because of another, unless every one of them waits.
-    if len(still) == len(running) and all(work["waiting"] for work in still.values()):
-      work = max(still.values(), key=lambda work: work["limit_s"])
-      return (
-        f"all hosts wait for each other: no progress for {work['limit_s']:g} s "
-        f"(flag --{work['flag']})"
-      )
-    return ""
+    together = list(running.values())
+    self._together.see(together, now)
+    return self._together.problem(together, self._limits.hang_s, now)
 
 
 def end_because(message: str) -> None:

@@ -17,6 +17,7 @@ from skilljax.learner import Learner
 from skilljax.models import lora
 from skilljax.models.hf_io import load_checkpoint
 from skilljax.runs import export, training
+from skilljax.runs.origin import Origin
 from tests.agents import checkpoints
 from tests.test_runs import settings_of
 
@@ -39,7 +40,7 @@ def write_run(folder, settings, base):
   policy = assembly.add_adapters(policy, settings)
   learner = Learner(policy.model, settings.learner, settings.loss)
   checkpointer = Checkpointer(folder / "checkpoints")
-  origin, saved = training.Origin(policy.tokenizer.fingerprint), {}
+  origin, saved = Origin(policy.tokenizer.fingerprint), {}
   for step in STEPS:
     trained, frozen = lora.split(policy.params)
     moved = jax.tree.map(lambda a, n=step: (a + 0.01 * n).astype(a.dtype), trained)

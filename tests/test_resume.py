@@ -6,11 +6,12 @@ import pytest
 
 from skilljax.config import ConfigError, flatten, plain
 from skilljax.runs import training
+from skilljax.runs.origin import Origin, of_policy
 from tests.test_runs import settings_of
 
 CONFIG = "tests/multihost_config.py"
 OTHER = "data=2,fsdp=2,tensor=2,slots=2,copies=2,own=2,updates=9,other"
-ORIGIN = training.Origin(tokenizer="t")
+ORIGIN = Origin(tokenizer="t", policy="p")
 
 
 def resume(settings, config, **host):
@@ -86,3 +87,24 @@ def test_another_tokenizer_and_other_banks_are_refused(settings):
     resume(settings, config, tokenizer="x")
   with pytest.raises(ConfigError, match="initial banks have changed"):
     resume(settings, config, initial_banks="x")
+
+
+def test_another_policy_is_refused_because_it_is_the_reference(settings):
+  config = plain(settings.resolved)
+  resume(settings, config, policy="p")
+  with pytest.raises(ConfigError, match=r"grew from a policy with fingerprint q,"):
+    resume(settings, config, policy="q")
+
+
+def test_a_policy_is_known_by_its_weights_and_not_by_what_is_said_of_it(tmp_path):
+  weights = tmp_path / "model.safetensors"
+  weights.write_bytes(bytes(3 << 20))
+  before = of_policy(tmp_path)
+  (tmp_path / "README.md").write_text("A model.")
+  (tmp_path / ".gitattributes").write_text("*.safetensors filter=lfs")
+  assert of_policy(tmp_path) == before
+  for place in (0, -1):  # the first and the last byte
+    changed = bytearray(3 << 20)
+    changed[place] = 1
+    weights.write_bytes(changed)
+    assert of_policy(tmp_path) != before

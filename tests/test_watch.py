@@ -61,14 +61,15 @@ def wait_for(ended, seconds=3.0):
   return ended[0] if ended else ""
 
 
-def work(progress=0, *, phase=watch.STEADY, waiting=False):
+def work(progress=0, *, phase=watch.STEADY, waiting=""):
   """A row's part of the main thread, as a host with the limits of `watched` writes it."""
   flag, limit_s = {
     (watch.START, False): ("start_s", 2.0),
     (watch.STEADY, False): ("hang_s", 0.6),
     (watch.SAVE, False): ("save_s", 1.2),
     (watch.STEADY, True): ("wait_s", 0.9),
-  }[phase, waiting]
+    (watch.START, True): ("start_s", 2.0),
+  }[phase, bool(waiting)]
   return {
     **{"progress": progress, "waiting": waiting, "phase": phase},
     **{"limit_s": limit_s, "flag": flag},
@@ -135,7 +136,7 @@ def test_a_host_that_waits_for_one_that_moves_does_not_hang(table, watched):
   watcher.start()
   watcher.enter(watch.STEADY)
   with watcher.waiting():
-    keep_alive(table, (0, 2), 1.5, moving=(2,), waiting=True)
+    keep_alive(table, (0, 2), 1.5, moving=(2,), waiting=watch.EXCHANGE)
   assert not ended
 
 
@@ -144,16 +145,57 @@ def test_hosts_that_all_wait_for_each_other_end(table, watched):
   watcher.start()
   watcher.enter(watch.STEADY)
   with watcher.waiting():
-    took = keep_alive(table, (0, 2), 5.0, moving=(), until=ended, waiting=True)
-  assert ended == ["all hosts wait for each other: no progress for 0.9 s (flag --wait_s)"]
+    took = keep_alive(table, (0, 2), 5.0, moving=(), until=ended, waiting=watch.EXCHANGE)
+  assert ended == [
+    "all hosts wait for each other in an exchange: no progress for 0.9 s (flag --wait_s)"
+  ]
   assert 0.9 < took < 1.9
+
+
+@pytest.mark.parametrize(("before_s", "least"), [(0.0, 0.6), (0.19, 0.74)])
+def test_the_second_wait_may_not_take_much_longer_than_the_first(
+  table, watched, before_s, least
+):
+  watcher, ended = watched
+  watcher.start()
+  watcher.enter(watch.STEADY)
+  with watcher.waiting(watch.LEARNING):
+    keep_alive(table, (0, 2), before_s, moving=(), waiting=watch.LEARNING)
+  keep_alive(table, (0, 2), 0.1, moving=(0, 2))
+  with watcher.waiting(watch.LEARNING):
+    took = keep_alive(table, (0, 2), 5.0, moving=(), until=ended, waiting=watch.LEARNING)
+  assert ended[0].startswith("all hosts wait for each other in an optimiser step")
+  assert ended[0].endswith("(far longer than ever before, flag --hang_s)")
+  assert least < took < 0.9
+
+
+def test_what_one_kind_of_wait_takes_says_nothing_about_another(table, watched):
+  watcher, ended = watched
+  watcher.start()
+  watcher.enter(watch.STEADY)
+  with watcher.waiting(watch.EXCHANGE):
+    pass
+  with watcher.waiting(watch.LEARNING):
+    keep_alive(table, (0, 2), 0.8, moving=(), waiting=watch.LEARNING)
+  assert not ended
+
+
+def test_waits_while_hosts_start_do_not_count(table, watched):
+  watcher, ended = watched
+  watcher.start()
+  with watcher.waiting(watch.LEARNING):  # compiles
+    keep_alive(table, (0, 2), 0.1, moving=(), phase=watch.START, waiting=watch.LEARNING)
+  watcher.enter(watch.STEADY)
+  with watcher.waiting(watch.LEARNING):
+    keep_alive(table, (0, 2), 0.8, moving=(), waiting=watch.LEARNING)
+  assert not ended
 
 
 def test_while_hosts_start_they_may_wait_for_each_other_for_longer(table, watched):
   watcher, ended = watched
   watcher.start()
   with watcher.waiting():  # in the phase that a host begins with
-    keep_alive(table, (0, 2), 1.5, moving=(), waiting=True)
+    keep_alive(table, (0, 2), 1.5, moving=(), waiting=watch.EXCHANGE)
   assert not ended
 
 
@@ -213,7 +255,7 @@ def test_progress_waiting_and_phase_are_told(table, watched):
   with watcher.waiting():
     watcher.tick()
     assert told() == {
-      **{"progress": 1, "waiting": True, "phase": watch.START},
+      **{"progress": 1, "waiting": watch.EXCHANGE, "phase": watch.START},
       **{"limit_s": 2.0, "flag": "start_s"},
     }
   assert watcher.enter(watch.STEADY) == watch.START

@@ -26,7 +26,8 @@ from skilljax.envs import base as envs
 from skilljax.evaluation import exact, paired
 from skilljax.metrics import Progress
 from skilljax.rollout.results import Rollout
-from skilljax.runs.passes import FOLDER, Passes, fingerprint
+from skilljax.runs import origin
+from skilljax.runs.passes import FOLDER, Passes
 from skilljax.runs.records import edit_fields
 from skilljax.runs.training import read_banks, write_banks
 from skilljax.settings import Settings
@@ -70,7 +71,7 @@ def run(
   tasks, warmup = choose_tasks(source, settings.eval)
   played = without_empty_arms(settings.eval, banks_folder=banks_folder)
   made_with = {
-    "the policy": fingerprint(policy_folder),
+    "the policy": origin.of_policy(policy_folder),
     "--banks": {scope: bank.version for scope, bank in banks.items()},
   }
   kept = Passes(folder, settings, made_with)

@@ -8,7 +8,6 @@
 """
 
 import dataclasses
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -23,7 +22,6 @@ from skilljax.skills import store
 from skilljax.skills.files import write_atomically
 
 FOLDER = "passes"
-_SAMPLE_BYTES = 1 << 20  # of each end of a file of weights
 
 
 class Passes:
@@ -114,21 +112,3 @@ def _read_pass(record: Mapping[str, Any]) -> Pass:
     },
     rollouts={},
   )
-
-
-def fingerprint(folder: str | Path) -> str:
-  """16 hex digits of the files in a policy folder: names, sizes and both of their ends.
-
-  Training moves every weight, so the ends of a large file tell two policies apart.
-  """
-  digest = hashlib.sha256()
-  for path in sorted(Path(folder).iterdir()):
-    if not path.is_file():
-      continue
-    size = path.stat().st_size
-    digest.update(f"{path.name}\0{size}\0".encode())
-    with path.open("rb") as file:
-      digest.update(file.read(_SAMPLE_BYTES))
-      file.seek(max(size - _SAMPLE_BYTES, 0))
-      digest.update(file.read(_SAMPLE_BYTES))
-  return digest.hexdigest()[:16]

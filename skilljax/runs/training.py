@@ -24,6 +24,7 @@ from skilljax.engine.lanes import LaneEngine
 from skilljax.envs import table
 from skilljax.envs.pool import EnvPool
 from skilljax.metrics import MetricWriter, Progress, peak_rss_bytes, rss_bytes
+from skilljax.runs import origin as origins
 from skilljax.runs.cold_start import write_policy
 from skilljax.runs.initial_banks import fingerprint, read_initial_banks
 from skilljax.runs.records import Recorder
@@ -80,7 +81,11 @@ def run(settings: Settings, policy_folder: str | Path, folder: str | Path) -> Pa
     folder / "checkpoints", keep=settings.train.keep_checkpoints
   )
   state = train_lib.LoopState(update=0, train=learner.init(policy.params), banks={})
-  origin = Origin(policy.tokenizer.fingerprint, fingerprint(initial))
+  origin = origins.Origin(
+    tokenizer=policy.tokenizer.fingerprint,
+    policy=origins.of_policy(policy_folder),
+    initial_banks=fingerprint(initial),
+  )
   state, resumed = restore(checkpointer, state, settings, origin)
   if hosts.is_first():
     (folder / "config.json").write_text(to_json(settings.resolved))
@@ -108,14 +113,6 @@ def run(settings: Settings, policy_folder: str | Path, folder: str | Path) -> Pa
   return folder / "policy"
 
 
-@dataclasses.dataclass(frozen=True)
-class Origin:
-  """What a run grew from, besides its config: fingerprints of files."""
-
-  tokenizer: str
-  initial_banks: str = ""
-
-
 class _Desk:
   """Writes down each update: metrics, records, checkpoints, progress."""
 
@@ -125,7 +122,7 @@ class _Desk:
     folder: Path,
     checkpointer: checkpoint.Checkpointer,
     policy: assembly.Policy,
-    origin: Origin,
+    origin: origins.Origin,
     engine: DecodeEngine | LaneEngine,
     pool: EnvPool,
     resumed: int | None,
@@ -199,7 +196,7 @@ class _Desk:
 
 
 def host_state(
-  state: train_lib.LoopState, settings: Settings, origin: Origin
+  state: train_lib.LoopState, settings: Settings, origin: origins.Origin
 ) -> dict[str, Any]:
   """The host half of a checkpoint; `restore` reads it back exactly."""
   return {
@@ -218,7 +215,7 @@ def restore(
   checkpointer: checkpoint.Checkpointer,
   fresh: train_lib.LoopState,
   settings: Settings,
-  origin: Origin,
+  origin: origins.Origin,
 ) -> tuple[train_lib.LoopState, int | None]:
   """The state of the last checkpoint and its update, or (`fresh`, None)."""
   step = checkpointer.latest_step()
@@ -266,12 +263,20 @@ MAY_CHANGE = (
 _FREE = tuple(f"{key}." for key in MAY_CHANGE)
 
 
-def _check_same(host: Mapping[str, Any], settings: Settings, origin: Origin) -> None:
+def _check_same(
+  host: Mapping[str, Any], settings: Settings, origin: origins.Origin
+) -> None:
   """Raises a ConfigError if a checkpoint was made with another config or other files."""
   if host["tokenizer"] != origin.tokenizer:
     raise ConfigError(
       f"the checkpoint was made with tokenizer {host['tokenizer']}, the policy has "
       f"{origin.tokenizer}; start in an empty --workdir or give the policy it came from"
+    )
+  if host.get("policy", origin.policy) != origin.policy:  # absent in old checkpoints
+    raise ConfigError(
+      f"the checkpoint grew from a policy with fingerprint {host['policy']}, that of "
+      f"--policy has {origin.policy}; it is also the KL reference: give the one that the "
+      "run began with, or start in an empty --workdir"
     )
   if host.get("initial_banks", "") != origin.initial_banks:
     raise ConfigError(
