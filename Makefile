@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python; do \
   if $$p -c '$(NEW_ENOUGH)' 2>/dev/null; then echo $$p; exit; fi; done; echo python3)
 VENV ?= .venv
 PARITY ?= 0
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
@@ -35,7 +35,7 @@ test: lint $(VENV)/.bfcl
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 slow: $(VENV)/.test $(VENV)/.bfcl $(PARITY_STAMP)
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	JAX_PLATFORMS=cpu XLA_FLAGS= $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 lint: $(VENV)/.test $(PARITY_STAMP)
 	$(BIN)/ruff check .

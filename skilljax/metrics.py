@@ -11,10 +11,10 @@ import os
 import resource
 import sys
 import time
+import types
 from collections.abc import Mapping
 from typing import TextIO
 
-import tensorboardX
 from rich import console as rich_console
 from rich import progress as rich_progress
 
@@ -68,7 +68,7 @@ class MetricWriter:
       for name, path in self._paths.items()
     }
     # TensorBoard drops events at or past `purge_step` of earlier files of the folder.
-    self._events = tensorboardX.SummaryWriter(
+    self._events = _tensorboard().SummaryWriter(
       os.path.join(folder, "tensorboard"), purge_step=last + 1
     )
 
@@ -237,3 +237,20 @@ def status_bytes(field: str) -> int:
   with open(PROC_STATUS, encoding="ascii") as file:
     sizes = dict(line.split(":", 1) for line in file)
   return int(sizes[field].split()[0]) * 1024  # the kernel reports kibibytes
+
+
+def _tensorboard() -> types.ModuleType:
+  """tensorboardX, without the torch that it imports wherever there is one.
+
+  It only asks whether a value is a torch tensor; the import takes seconds and hundreds of
+  megabytes of every process that trains.
+  """
+  absent = "torch" not in sys.modules
+  if absent:
+    sys.modules["torch"] = None  # an import raises ImportError, which it expects
+  try:
+    import tensorboardX
+  finally:
+    if absent:
+      del sys.modules["torch"]
+  return tensorboardX

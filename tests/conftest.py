@@ -1,13 +1,30 @@
-"""Strictness for every test: no silent promotion, no silent skip, no stray device."""
+"""Strictness for every test: no silent promotion, no silent skip, no stray device.
+
+And haste: most of the time goes into compiling what runs for a moment. So programs are
+compiled as quickly as XLA can, and once for all processes of a session. `XLA_FLAGS=''`
+compiles as users do, as in `make slow`; `JAX_COMPILATION_CACHE_DIR` names another place.
+"""
 
 import os
 import pathlib
+import shutil
+import tempfile
 
 # Before JAX starts: tests run on the CPU, whatever the machine has.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Workers of xdist and processes that tests start find it in their environment.
+OWN_CACHE = None
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  OWN_CACHE = tempfile.mkdtemp(prefix="skilljax-tests-")
+  os.environ |= {
+    "JAX_COMPILATION_CACHE_DIR": OWN_CACHE,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+  }
 
-import jax
-import pytest
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -23,6 +40,16 @@ NEVER_SKIPPED_IN_CI = (
 
 def pytest_report_header(config):
   return f"jax {jax.__version__} on {jax.default_backend()}, data: {data_folder()}"
+
+
+def pytest_collection_modifyitems(items):
+  """Whole programs first: what takes minutes should not be what a worker ends with."""
+  items.sort(key=lambda item: len(item.path.relative_to(ROOT).parts))
+
+
+def pytest_unconfigure():
+  if OWN_CACHE is not None:
+    shutil.rmtree(OWN_CACHE, ignore_errors=True)
 
 
 @pytest.hookimpl(hookwrapper=True)

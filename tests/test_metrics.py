@@ -1,7 +1,11 @@
 import io
+import os
 import pathlib
 import re
 import struct
+import subprocess
+import sys
+import textwrap
 
 import jax.numpy as jnp
 import numpy as np
@@ -195,3 +199,20 @@ def test_every_metric_that_the_code_names_is_documented(repo_root):
     for name in literal.findall(path.read_text())
   }
   assert named - set(documented_metrics(repo_root)) == set()
+
+
+def test_torch_is_not_imported_where_there_is_one(tmp_path):
+  (tmp_path / "torch.py").write_text("raise AssertionError('torch was imported')")
+  code = """
+    import sys
+    from skilljax.metrics import MetricWriter
+    writer = MetricWriter(sys.argv[1])
+    writer.write(1, {"train/loss": 0.5})
+    writer.close()
+    assert "torch" not in sys.modules
+  """
+  subprocess.run(
+    [sys.executable, "-c", textwrap.dedent(code), tmp_path / "run"],
+    env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"},
+    check=True,
+  )
