@@ -3,6 +3,7 @@
 Must not know about: configs, models.
 """
 
+import dataclasses
 import importlib.util
 import os
 from collections.abc import Sequence
@@ -47,6 +48,24 @@ def devices_of(topology: Topology) -> Sequence[jax.Device]:
       f"of a host's 2x2 chips (flag --topology): {str(error).splitlines()[0]}"
     ) from error
   return found.devices
+
+
+def first_host(topology: Topology) -> Sequence[jax.Device]:
+  """The chips of one host of a topology.
+
+  Of several hosts as if there were no other: the compiler refuses a program of some chips
+  whose numbers have gaps, which those of a host have in a wide slice (0, 1, 4, 5).
+
+  Raises:
+    ModuleNotFoundError, ValueError: as `devices_of`.
+  """
+  devices = devices_of(topology)
+  own = [d for d in devices if d.process_index == devices[0].process_index]
+  if len(own) == len(devices):
+    return own
+  corners = [max(axis) + 1 for axis in zip(*(d.coords for d in own), strict=True)]
+  alone = dataclasses.replace(topology, sizes=tuple(corners[: len(topology.sizes)]))
+  return devices_of(alone)
 
 
 def make_mesh(settings: MeshSettings, devices: Sequence[jax.Device], key: str) -> Mesh:

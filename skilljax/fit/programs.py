@@ -7,7 +7,6 @@ Must not know about: chips, compilers, tables.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import jax
 from jax.sharding import Mesh
@@ -17,6 +16,7 @@ from skilljax.assembly import check_shapes
 from skilljax.data.packing import pack
 from skilljax.engine.engine import DecodeEngine
 from skilljax.fit import devices as devices_lib
+from skilljax.fit.chips import Topology
 from skilljax.learner import Learner
 from skilljax.models.config import ModelConfig
 from skilljax.models.params import init_params
@@ -24,21 +24,22 @@ from skilljax.settings import Settings
 
 
 def lower(
-  settings: Settings, model: ModelConfig, devices: Sequence[jax.Device]
+  settings: Settings, model: ModelConfig, topology: Topology
 ) -> dict[str, jax.stages.Lowered]:
   """Program -> its lowered form.
 
   Args:
     settings: of a config.
     model: of its policy, without adapters.
-    devices: all chips; where they belong to several hosts, each has a sampler.
+    topology: all chips; where they belong to several hosts, each has a sampler.
   Raises:
+    ModuleNotFoundError: the compiler is not installed.
     ValueError: a mesh does not fit the devices, the model, the rows or the slots.
   """
   check_shapes(settings.learner, settings.engine, "learner")
   if settings.engine.num_lanes > 1:
     raise ValueError(f"engine.num_lanes={settings.engine.num_lanes} must be 1 on a mesh")
-  mesh, engine_mesh = meshes(settings, devices)
+  mesh, engine_mesh = meshes(settings, topology)
   numerics, model = settings.numerics, as_trained(settings, model)
   learner = Learner(model, settings.learner, settings.loss, mesh)
   engine = DecodeEngine(
@@ -67,16 +68,16 @@ def lower(
   return {**learner.lower(params, base, batch), **engine.lower(params)}
 
 
-def meshes(settings: Settings, devices: Sequence[jax.Device]) -> tuple[Mesh, Mesh]:
-  """The learner's mesh, over all devices, and that of the first host's sampler.
+def meshes(settings: Settings, topology: Topology) -> tuple[Mesh, Mesh]:
+  """The learner's mesh, over all chips, and that of the first host's sampler.
 
   Raises:
-    ValueError: one of them does not fit the devices.
+    ModuleNotFoundError: the compiler is not installed.
+    ValueError: one of them does not fit the chips.
   """
-  first = devices[0].process_index
-  own = [device for device in devices if device.process_index == first]
+  own = devices_lib.first_host(topology)
   return (
-    devices_lib.make_mesh(settings.mesh, devices, "mesh"),
+    devices_lib.make_mesh(settings.mesh, devices_lib.devices_of(topology), "mesh"),
     devices_lib.make_mesh(settings.engine_mesh, own, "engine_mesh"),
   )
 

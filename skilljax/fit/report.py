@@ -22,7 +22,7 @@ from jax.sharding import AbstractMesh
 
 from skilljax import assembly, sharding
 from skilljax import config as config_lib
-from skilljax.fit import cases, compiled, devices, programs, roofline
+from skilljax.fit import cases, compiled, programs, roofline
 from skilljax.fit.cases import Case
 from skilljax.fit.chips import Topology
 from skilljax.fit.kept import Kept, key_of
@@ -140,9 +140,8 @@ def compile_all(
     on_program: gets a line after each program.
   """
   try:
-    chips = devices.devices_of(topology)
-    lowered = programs.lower(settings, model, chips)
-    meshes = programs.meshes(settings, chips)
+    lowered = programs.lower(settings, model, topology)
+    meshes = programs.meshes(settings, topology)
   except config_lib.ConfigError:
     raise
   except ValueError as error:

@@ -225,7 +225,6 @@ def compile_all(
   programs = dict(lowered)
   chips = np.array(list(order))
   meshes = (types.SimpleNamespace(devices=chips),)
-  monkeypatch.setattr(report.devices, "devices_of", lambda topology: chips)
   monkeypatch.setattr(report.programs, "lower", lambda *given: programs)
   monkeypatch.setattr(report.programs, "meshes", lambda *given: meshes)
   monkeypatch.setattr(report, "_versions", lambda: {"libtpu": "1", **versions})
