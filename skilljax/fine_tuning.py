@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import jax
 import numpy as np
 
+from skilljax import hosts
 from skilljax.data.demonstrations import Example
 from skilljax.data.packing import pack
 from skilljax.learner import Learner, LearnerSettings, Params, TrainState
@@ -118,7 +119,8 @@ def fine_tune(
     for epoch, index, batch, num in stage.batches(learner.settings, (seed, number), at):
       if at.step >= end or _mean_of_last(at.losses) < stage.goal:
         break
-      state, metrics = learner.imitate(state, batch, num_sequences=num)
+      with hosts.waiting(hosts.LEARNING):
+        state, metrics = learner.imitate(state, batch, num_sequences=num)
       losses = (*at.losses, metrics["nll"])[-MASTERY_WINDOW:]
       at = Position(at.step + 1, number, at.begun, epoch, index + 1, losses)
       on_step(at.step, metrics)

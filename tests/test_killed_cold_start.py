@@ -1,11 +1,12 @@
 """A cold start that is killed ends like one that was not."""
 
+import contextlib
 import pathlib
 
 import pytest
 
 from skilljax import cold_start as cold_start_lib
-from skilljax import config
+from skilljax import config, hosts
 from skilljax.runs import cold_start
 from skilljax.settings import read_settings
 from tests.test_runs import HOUSEHOLD
@@ -103,3 +104,42 @@ def test_it_goes_on_and_writes_the_same_bytes(settings, straight, killed, monkey
   assert steps == [5, 6]
   for name in RESULTS:
     assert (killed / name).read_bytes() == (straight / name).read_bytes(), name
+
+
+class Diary:
+  """Stands in for the watcher of several hosts: what the main thread says to it."""
+
+  def __init__(self):
+    self.lines, self.phase = [], hosts.START
+
+  def tick(self):
+    self.lines.append("step")
+
+  def enter(self, phase):
+    before, self.phase = self.phase, phase
+    self.lines.append(phase)
+    return before
+
+  @contextlib.contextmanager
+  def waiting(self, what):
+    self.lines.append(f"{what} {self.phase}")
+    yield
+
+
+def test_it_tells_other_hosts_where_it_is(settings, tmp_path, monkeypatch):
+  diary = Diary()
+  monkeypatch.setattr(hosts, "_watcher", diary)
+  cold_start.run(settings, tmp_path)
+  steps = diary.lines[diary.lines.index(f"{hosts.LEARNING} {hosts.START}") :]
+  # The first step compiles; those after it stand in the run.
+  once = ["step", hosts.SAVE]
+  learning = f"{hosts.LEARNING} {hosts.STEADY}"
+  assert steps[:5] == [
+    f"{hosts.LEARNING} {hosts.START}",
+    *once,
+    hosts.START,
+    hosts.STEADY,
+  ]
+  assert steps[5:10] == [learning, *once, hosts.STEADY, hosts.STEADY]
+  assert steps.count(learning) == settings.cold_start.steps - 1
+  assert diary.phase == hosts.SAVE  # the policy is written

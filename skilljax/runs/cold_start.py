@@ -271,8 +271,10 @@ def train(settings: Settings, folder: Path, begin: assembly.Policy) -> None:
       progress.update(step, f"nll {metrics['nll']:.3f}")
 
     def on_state(state: TrainState, at: fine_tuning.Position):
-      if at.step % cold.checkpoint_every == 0 or at.step == cold.steps:
-        checkpointer.save(at.step, state, kept.host_state(settings, tokenizer, at))
+      with hosts.phase(hosts.SAVE):
+        if at.step % cold.checkpoint_every == 0 or at.step == cold.steps:
+          checkpointer.save(at.step, state, kept.host_state(settings, tokenizer, at))
+      hosts.enter(hosts.STEADY)  # by now everything is compiled
 
     params = fine_tuning.fine_tune(
       begin.params,
@@ -291,6 +293,7 @@ def train(settings: Settings, folder: Path, begin: assembly.Policy) -> None:
       on_step=on_step,
       on_state=on_state,
     )
+  hosts.enter(hosts.SAVE)
   checkpointer.close()
   if writer is not None:
     writer.close()
