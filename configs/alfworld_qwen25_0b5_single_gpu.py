@@ -18,7 +18,7 @@ probes take if real runs need two to four times that (docs/pods.md: the table, f
   on=gpu_1   one H100, the default: JOB_GPUS=1 JOB_CPUS=24
              at most 27.3 GiB of 79.0, 22 s an update; 4-8 h, 4-8 chip-hours
   on=v6e_1   TPU_TYPE=v6e-1; GKE_TOPOLOGY=1x1; 1 host of one chip
-             at most 21.3 GiB of 31.2, 37 s an update; 6-12 h, 6-12 chip-hours
+             at most 26.3 GiB of 31.2, 37 s an update; 6-12 h, 6-12 chip-hours
 
 Cost = chip-hours x price of one. At $3.00 (look yours up) it is $12-24 on gpu_1. Workers
 need TPU_EXTRAS=alfworld (GKE_, XPK_), or pip's .[alfworld].

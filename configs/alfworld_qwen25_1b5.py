@@ -13,9 +13,9 @@ least time of an update by the roofline, and what 300 updates of 64 episodes and
 probes take if real runs need two to four times that (docs/pods.md: the table, formulas).
 
   on=v6e_4   the default: TPU_TYPE=v6e-4; GKE_TOPOLOGY=2x2; 1 host
-             at most 20.6 GiB of 31.2, 26 s an update; 4.5-9 h, 18-36 chip-hours
+             at most 21.0 GiB of 31.2, 26 s an update; 4.5-9 h, 18-36 chip-hours
   on=v5e_8   GKE_TOPOLOGY=2x4 GKE_CHIPS=4; 2 hosts, so add --hosts=auto
-             at most 11.9 GiB of 15.8, 49 s an update; 8-16 h, 64-128 chip-hours
+             at most 12.4 GiB of 15.8, 49 s an update; 8-16 h, 64-128 chip-hours
              A TPU VM, TPU_TYPE=v5litepod-8, is one host of 8 chips. There add
              --config.engine_mesh.data=4 --config.engine.num_slots=48
              --config.pool.envs_per_worker=3, or half of them do not sample.

@@ -14,10 +14,10 @@ least time of an update by the roofline, and what 300 updates of 64 episodes and
 probes take if real runs need two to four times that (docs/pods.md: the table, formulas).
 
   on=v5p_32  the default: TPU_TYPE=v5p-64, which counts cores; GKE_TOPOLOGY=2x4x4; 8 hosts
-             at most 83.9 GiB of 95.7, 62 s an update; 10.4-20.8 h, 332-664 chip-hours
+             at most 79.4 GiB of 95.7, 66 s an update; 10.9-21.9 h, 350-700 chip-hours
 
 Cost = chip-hours x price of one. At $4.20 (v5p on demand, 2025; look yours up) it is
-$1394-2789 on v5p_32. Workers need TPU_EXTRAS=alfworld (GKE_, XPK_), or pip's .[alfworld].
+$1470-2940 on v5p_32. Workers need TPU_EXTRAS=alfworld (GKE_, XPK_), or pip's .[alfworld].
 
 No published result at this size: the largest is 7 B, where SkillMaster has 98.7 on the
 seen split. Deviations: docs/paper_map.md; an episode is one context of 16,384 tokens, not
@@ -30,7 +30,7 @@ import ml_collections
 from configs.pretrained import Place, alfworld
 
 PLACES = {
-  "v5p_32": Place(mesh=(1, 8, 4), engine_mesh=(1, 1, 4), rows=8, slots=32),
+  "v5p_32": Place(mesh=(1, 8, 4), engine_mesh=(1, 1, 4), rows=8, slots=24),
 }
 
 

@@ -16,9 +16,9 @@ probes take if real runs need two to four times that (docs/pods.md: the table, f
   on=v5p_8   the default: TPU_TYPE=v5p-16, which counts cores; GKE_TOPOLOGY=2x2x2; 2 hosts
              at most 53.1 GiB of 95.7, 51 s an update; 8.5-17 h, 68-136 chip-hours
   on=v6e_16  TPU_TYPE=v6e-16; GKE_TOPOLOGY=4x4; 4 hosts; moments in bfloat16
-             at most 23.5 GiB of 31.2, 29 s an update; 4.8-9.5 h, 76-152 chip-hours
+             at most 24.5 GiB of 31.2, 29 s an update; 4.8-9.5 h, 76-152 chip-hours
   on=v5e_16  TPU_TYPE=v5litepod-16; GKE_TOPOLOGY=4x4; 4 hosts; adapters of rank 64
-             at most 13.1 GiB of 15.8, 123 s an update; 20.4-40.8 h, 326-652 chip-hours
+             at most 14.2 GiB of 15.8, 123 s an update; 20.4-40.8 h, 326-652 chip-hours
   on=gpu_8   8 x H100, one process: JOB_GPUS=8 JOB_TASKS=node JOB_CPUS=64
              at most 44.6 GiB of 79.0, 33 s an update; 5.5-11 h, 44-88 chip-hours
   on=gpu_8   8 x H200, likewise

@@ -14,9 +14,9 @@ least time of an update by the roofline, and what 300 updates of 64 episodes and
 probes take if real runs need two to four times that (docs/pods.md: the table, formulas).
 
   on=v5p_8   the default: TPU_TYPE=v5p-16, which counts cores; GKE_TOPOLOGY=2x2x2; 2 hosts
-             at most 50.6 GiB of 95.7, 45 s an update; 7.5-15 h, 60-120 chip-hours
+             at most 51.7 GiB of 95.7, 45 s an update; 7.5-15 h, 60-120 chip-hours
   on=v6e_16  TPU_TYPE=v6e-16; GKE_TOPOLOGY=4x4; 4 hosts; moments in bfloat16
-             at most 22.4 GiB of 31.2, 19 s an update; 3.1-6.2 h, 50-100 chip-hours
+             at most 22.9 GiB of 31.2, 19 s an update; 3.1-6.2 h, 50-100 chip-hours
   on=gpu_8   8 x H200, one process: JOB_GPUS=8 JOB_TASKS=node JOB_CPUS=64
              at most 40.1 GiB of 139.0, 27 s an update; 4.5-9 h, 36-72 chip-hours
 
