@@ -169,22 +169,17 @@ def test_the_second_wait_may_not_take_much_longer_than_the_first(
   assert least < took < 0.9
 
 
-def test_what_one_kind_of_wait_takes_says_nothing_about_another(table, watched):
+@pytest.mark.parametrize(
+  ("phase", "kind"),
+  [(watch.STEADY, watch.EXCHANGE), (watch.START, watch.LEARNING)],
+  ids=["of another kind", "that compiled"],
+)
+def test_a_wait_says_nothing_about_others(table, watched, phase, kind):
   watcher, ended = watched
   watcher.start()
-  watcher.enter(watch.STEADY)
-  with watcher.waiting(watch.EXCHANGE):
-    pass
-  with watcher.waiting(watch.LEARNING):
-    keep_alive(table, (0, 2), 0.8, moving=(), waiting=watch.LEARNING)
-  assert not ended
-
-
-def test_waits_while_hosts_start_do_not_count(table, watched):
-  watcher, ended = watched
-  watcher.start()
-  with watcher.waiting(watch.LEARNING):  # compiles
-    keep_alive(table, (0, 2), 0.1, moving=(), phase=watch.START, waiting=watch.LEARNING)
+  watcher.enter(phase)
+  with watcher.waiting(kind):
+    keep_alive(table, (0, 2), 0.1, moving=(), phase=phase, waiting=kind)
   watcher.enter(watch.STEADY)
   with watcher.waiting(watch.LEARNING):
     keep_alive(table, (0, 2), 0.8, moving=(), waiting=watch.LEARNING)
