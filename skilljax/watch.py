@@ -71,7 +71,7 @@ class Limits:
 
 
 @dataclasses.dataclass
-class _Seen:
+class Seen:
   """What is known of a host: its newest row, when its life and its work last changed."""
 
   row: dict
@@ -86,7 +86,7 @@ class _Seen:
     self.row = row
 
 
-class _Together:
+class Together:
   """Waits in which all hosts stand: since when, and how long they took before."""
 
   def __init__(self):
@@ -97,7 +97,7 @@ class _Together:
     """A wait of this kind ended in the run, perhaps too short to be seen."""
     self._longest.setdefault(what, 0.0)
 
-  def see(self, running: Sequence[_Seen], now: float) -> None:
+  def see(self, running: Sequence[Seen], now: float) -> None:
     """Takes note of the newest rows."""
     found = None
     works = [seen.row.get("work", {}) for seen in running]
@@ -111,7 +111,7 @@ class _Together:
         self._longest |= {k: max(now - since, self._longest.get(k, 0.0)) for k in kinds}
     self._now = found
 
-  def problem(self, running: Sequence[_Seen], hang_s: float, now: float) -> str:
+  def problem(self, running: Sequence[Seen], hang_s: float, now: float) -> str:
     """What is wrong if they have stood there for too long; '' if they have not."""
     if self._now is None:
       return ""
@@ -158,8 +158,8 @@ class Watcher:
     self._end = end or end_because
     self._progress, self._waiting, self._phase = 0, "", START
     now = time.monotonic()
-    self._seen = {host: _Seen({}, now, now) for host in range(count)}
-    self._together = _Together()
+    self._seen = {host: Seen({}, now, now) for host in range(count)}
+    self._together = Together()
     self._closed = threading.Event()
     self._answers = 0  # of the coordinator
 
