@@ -1,7 +1,7 @@
 """Checkpoints: everything a run needs to go on, written as one atomic unit.
 
-Purpose: asynchronous, sharded saving of arrays and host state together, restore on
-another mesh, and export of a policy's parameters.
+Purpose: asynchronous, sharded saving of arrays and host state together, and restore on
+another mesh.
 Must not know about: what the arrays or the host state mean.
 
 A step is either complete on disk or it does not exist: Orbax writes into a temporary
@@ -10,7 +10,6 @@ travels inside the same unit, so a damaged file is an error and never a slightly
 different run.
 """
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -24,7 +23,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from flax import serialization
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "transformers")
 
@@ -324,64 +322,6 @@ def git_answer(folder: str, *command: str) -> str:
   except (OSError, subprocess.TimeoutExpired):
     return ""
   return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def save_params(
-  folder: str | os.PathLike, params: Any, model_config: dict[str, Any]
-) -> None:
-  """Writes `params.msgpack` and `model.json` of a policy folder, each atomically.
-
-  Args:
-    folder: created if absent; other files in it are left alone.
-    params: pytree of arrays that this process can see whole.
-    model_config: plain JSON data, enough to rebuild the model.
-  """
-  os.makedirs(folder, exist_ok=True)
-  data = serialization.msgpack_serialize(
-    serialization.to_state_dict(jax.tree.map(np.asarray, params))
-  )
-  card = {
-    "format": 1,
-    "model": copy_json(model_config),
-    "params_sha256": hashlib.sha256(data).hexdigest(),
-  }
-  write_atomically(os.path.join(folder, "params.msgpack"), data)
-  text = json.dumps(card, indent=2, sort_keys=True) + "\n"
-  write_atomically(os.path.join(folder, "model.json"), text.encode())
-
-
-def load_params(
-  folder: str | os.PathLike, like: Any = None
-) -> tuple[Any, dict[str, Any]]:
-  """Reads what `save_params` wrote.
-
-  Args:
-    folder: of the policy.
-    like: pytree of arrays or ShapeDtypeStructs to check against and to take the
-      structure from; None gives nested dicts.
-  Returns:
-    (params as numpy arrays, model_config).
-  Raises:
-    CheckpointError: a file is missing or damaged, of another format, or does not fit.
-  """
-  where = f"policy folder {os.fspath(folder)}"
-  try:
-    with open(os.path.join(folder, "model.json"), encoding="utf-8") as file:
-      card = json.load(file)
-    with open(os.path.join(folder, "params.msgpack"), "rb") as file:
-      data = file.read()
-  except (OSError, ValueError) as error:
-    raise CheckpointError(f"{where} cannot be read: {error}") from error
-  if card.get("format") != 1:
-    raise CheckpointError(f"{where} has format {card.get('format')!r}; this code reads 1")
-  if hashlib.sha256(data).hexdigest() != card["params_sha256"]:
-    raise CheckpointError(f"{where}: params.msgpack is damaged (checksum differs)")
-  state: Any = serialization.msgpack_restore(data)
-  if like is None:
-    return state, card["model"]
-  # Compared as state dicts: there a tuple of layers has the names '0', '1', …
-  expect_same_tree(manifest_of(state), serialization.to_state_dict(like), where)
-  return serialization.from_state_dict(like, state), card["model"]
 
 
 def write_atomically(path: str, data: bytes) -> None:

@@ -79,6 +79,7 @@ class Seen:
   work_at: float
 
   def update(self, row: dict, now: float) -> None:
+    """Takes a row that was read at `now`, in seconds."""
     if row.get("life") != self.row.get("life"):
       self.life_at = now
     if row.get("work") != self.row.get("work"):

@@ -250,33 +250,6 @@ def test_run_stamp_names_versions_and_survives_a_missing_git(monkeypatch):
   assert checkpoint_lib.run_stamp()["git_commit"] == "unknown"
 
 
-def test_params_round_trip(tmp_path):
-  params = {
-    "embed": jnp.arange(6, dtype=jnp.bfloat16).reshape(3, 2),
-    "layers": ({"w": jnp.ones(2)}, {"w": jnp.zeros(2)}),
-  }
-  checkpoint_lib.save_params(tmp_path / "policy", params, {"num_layers": 2})
-  loaded, model = checkpoint_lib.load_params(tmp_path / "policy", like=params)
-  assert model == {"num_layers": 2}
-  assert_same_bits(loaded, params)
-  bare, _ = checkpoint_lib.load_params(tmp_path / "policy")
-  assert bare["layers"]["1"]["w"].tolist() == [0.0, 0.0]
-  assert sorted(os.listdir(tmp_path / "policy")) == ["model.json", "params.msgpack"]
-
-
-def test_params_that_do_not_fit_or_are_damaged(tmp_path):
-  with pytest.raises(checkpoint_lib.CheckpointError, match="cannot be read"):
-    checkpoint_lib.load_params(tmp_path)
-  checkpoint_lib.save_params(tmp_path, {"w": jnp.ones(300)}, {})
-  with pytest.raises(
-    checkpoint_lib.CheckpointError, match=r"saved float32\[300\], .* float32\[4\]"
-  ):
-    checkpoint_lib.load_params(tmp_path, like={"w": jnp.ones(4)})
-  assert damage(tmp_path).endswith("params.msgpack")
-  with pytest.raises(checkpoint_lib.CheckpointError, match="damaged"):
-    checkpoint_lib.load_params(tmp_path)
-
-
 @pytest.mark.slow  # writes 4 GB
 def test_a_save_of_two_gigabytes_blocks_for_half_a_second_at_most(tmp_path):
   keys = jax.random.split(jax.random.key(0), 20)

@@ -217,12 +217,16 @@ def test_twenty_deaths_at_random_moments_lose_only_the_steps_since(
     assert max(completed(folder)) >= max(steps, default=0) + 1  # nothing durable is lost
     seen.append(kind)
   assert set(seen) == {"KILL", "STOP", "INT", "USR1"}
-  Run(repo_root, policy, folder, updates=updates).wait(timeout=1800)
+  undisturbed = tmp_path / "undisturbed"
+  for each in (folder, undisturbed):
+    job = Run(repo_root, policy, each, updates=updates)
+    texts = job.wait(timeout=1800)
+    assert job.statuses() == [0, 0], texts
   lines = (folder / "metrics.jsonl").read_text().splitlines()
   assert [json.loads(line)["step"] for line in lines] == list(range(1, updates + 1))
-  one = tmp_path / "one"
-  train_alone(repo_root, policy, one, updates)
-  expect_equal_runs(folder, one)
+  # Of the same hosts, so to the last bit: one host's sums round differently, and within
+  # 60 updates some token lies that near to its neighbour (experiments/LOG.md).
+  expect_equal_runs(folder, undisturbed, atol=0)
 
 
 def names(message, victim) -> bool:
@@ -301,16 +305,17 @@ def train_alone(repo_root, policy, folder, updates):
   )
 
 
-def expect_equal_runs(two, one):
-  for name in ("edits.jsonl", "episodes.jsonl", "commits.jsonl"):
-    assert (two / name).read_bytes() == (one / name).read_bytes()
-  expect_equal_policies(two / "policy", one / "policy")
+def expect_equal_runs(two, one, atol=1e-5):
+  names = ("edits.jsonl", "episodes.jsonl", "commits.jsonl")
+  for name in (*names, "metrics.jsonl") if atol == 0 else names:
+    assert (two / name).read_bytes() == (one / name).read_bytes(), name
+  expect_equal_policies(two / "policy", one / "policy", atol=atol)
 
 
 def expect_equal_policies(two, one, atol=1e-5):
   ours, theirs = (load_file(folder / "model.safetensors") for folder in (two, one))
   for name, tensor in theirs.items():
-    np.testing.assert_allclose(ours[name], tensor, atol=atol, err_msg=name)
+    np.testing.assert_allclose(ours[name], tensor, rtol=0, atol=atol, err_msg=name)
 
 
 @pytest.mark.timeout(300)

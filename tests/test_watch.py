@@ -162,8 +162,8 @@ def test_the_second_wait_may_not_take_as_long_as_the_first(table, watched):
   with watcher.waiting(watch.LEARNING):
     took = keep_alive(table, (0, 2), 5.0, moving=(), until=ended, waiting=watch.LEARNING)
   assert ended == [
-    "all hosts wait for each other in an optimiser step: no progress for 0.6 s (far longer "
-    "than ever before, flag --hang_s)"
+    "all hosts wait for each other in an optimiser step: no progress for 0.6 s (far "
+    "longer than ever before, flag --hang_s)"
   ]
   assert 0.6 < took < 0.9
 
@@ -182,8 +182,8 @@ def test_a_wait_may_take_four_times_the_longest_before(before_s, may_s, why):
   together = watch.Together()
 
   def see(progress, now, **state):
-    row = {"life": now, "work": work(progress, **state) | {"limit_s": 600, "flag": "wait_s"}}
-    host.update(row, now)
+    limits = {"limit_s": 600, "flag": "wait_s"}
+    host.update({"life": now, "work": work(progress, **state) | limits}, now)
     together.see([host], now)
     return together.problem([host], hang_s=40, now=now)
 
@@ -197,7 +197,8 @@ def test_a_wait_may_take_four_times_the_longest_before(before_s, may_s, why):
   assert not see(9, now + may_s, waiting=watch.LEARNING)
   problem = see(9, now + may_s + 1, waiting=watch.LEARNING)
   assert problem == (
-    f"all hosts wait for each other in an optimiser step: no progress for {may_s} s ({why})"
+    "all hosts wait for each other in an optimiser step: "
+    f"no progress for {may_s} s ({why})"
   )
 
 

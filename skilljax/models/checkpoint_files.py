@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from skilljax.models.config import ModelConfig
-from skilljax.models.hf_names import IGNORED_SUFFIX, TIED_HEAD, TensorName
+from skilljax.models.hf_names import TIED_HEAD, TensorName, text_name
 from skilljax.models.safetensors_files import StoredTensor, read_header
 
 CONFIG = "config.json"
@@ -21,6 +21,9 @@ def find_tensors(
   folder: Path, cfg: ModelConfig, names: Sequence[TensorName]
 ) -> dict[str, StoredTensor]:
   """Tensor name -> where it is; reads headers only.
+
+  Of a model that also sees pictures the tensors of the text part are found, under the
+  names that they have without the rest.
 
   Args:
     folder: holds one weight file, or an index and the shards that it names.
@@ -64,8 +67,9 @@ def _scan(paths: Sequence[Path]) -> tuple[dict[str, StoredTensor], list[str]]:
   found: dict[str, StoredTensor] = {}
   problems = []
   for path in paths:
-    for name, stored in read_header(path).items():
-      if name.endswith(IGNORED_SUFFIX):
+    for full_name, stored in read_header(path).items():
+      name = text_name(full_name)
+      if name is None:
         continue
       if name in found:
         problems.append(f"in {found[name].path.name} and in {path.name}: {name}")
@@ -90,7 +94,7 @@ def _read_index(folder: Path) -> dict[str, str] | None:
     raise ValueError(f"{path} is damaged: {error}; copy it again") from error
   if strange:
     raise ValueError(f"{INDEX} names {strange[0]!r}; must be a file of the same folder")
-  return dict(where)
+  return {text_name(name) or name: shard for name, shard in where.items()}
 
 
 def _weight_files(folder: Path, index: Mapping[str, str] | None) -> list[Path]:

@@ -47,6 +47,11 @@ FAMILIES = {
     _GEMMA_BLOCK,
     head_dim=256,
     defaults={
+      # The published files leave out what their family takes for granted.
+      "vocab_size": 262_208,
+      "num_attention_heads": 8,
+      "num_key_value_heads": 4,
+      "max_position_embeddings": 131_072,
       "hidden_act": "gelu_pytorch_tanh",
       "query_pre_attn_scalar": 256,
       "rope_local_base_freq": 10_000.0,
@@ -56,6 +61,11 @@ FAMILIES = {
       "tie_word_embeddings": True,
     },
   ),
+}
+# An architecture that also sees pictures -> that of its text part, which is read.
+_TEXT_PARTS = {
+  "Gemma3ForConditionalGeneration": "Gemma3ForCausalLM",
+  "Mistral3ForConditionalGeneration": "MistralForCausalLM",
 }
 _ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu"}
 _FULL, _SLIDING = "full_attention", "sliding_attention"
@@ -76,7 +86,8 @@ def read(
   """The model that a `config.json` describes.
 
   Both spellings of the rotary settings are read: `rope_parameters` (transformers 5) and
-  `rope_theta` with `rope_scaling` (transformers 4).
+  `rope_theta` with `rope_scaling` (transformers 4). Of a model that also sees pictures
+  this is the text part.
 
   Args:
     hf: the parsed JSON object.
@@ -86,6 +97,7 @@ def read(
     ValueError: an architecture, or a switched-on feature, that is not supported; a size
       that is missing or out of range. The message names the key.
   """
+  hf = _text_part(hf)
   name, family = _family(hf)
   # null stands for the default, but for a window it says that there is none.
   given = {k: v for k, v in hf.items() if v is not None or k == "sliding_window"}
@@ -176,12 +188,29 @@ def write(cfg: ModelConfig) -> dict[str, Any]:
   return hf
 
 
+def _text_part(hf: Mapping[str, Any]) -> Mapping[str, Any]:
+  """The description of the text part; of a model that is nothing else, the whole."""
+  named = tuple(hf.get("architectures") or ())
+  if len(named) != 1 or named[0] not in _TEXT_PARTS:
+    return hf
+  text = hf.get("text_config")
+  if not isinstance(text, Mapping):
+    raise ValueError(f"config.json of a {named[0]} lacks text_config")
+  # Either place may untie the head, which then must be there; the outer one says 'tied'
+  # by default, also where the text part is not.
+  untied = (
+    {"tie_word_embeddings": False} if hf.get("tie_word_embeddings") is False else {}
+  )
+  return {**text, **untied, "architectures": [_TEXT_PARTS[named[0]]]}
+
+
 def _family(hf: Mapping[str, Any]) -> tuple[str, Family]:
   """The one architecture that the file names."""
   named = tuple(hf.get("architectures") or ())
   if len(named) != 1 or named[0] not in FAMILIES:
+    known = ", ".join((*FAMILIES, *_TEXT_PARTS))
     raise ValueError(
-      f"architectures={list(named)!r} in config.json must be one of {', '.join(FAMILIES)}"
+      f"architectures={list(named)!r} in config.json must be one of {known}"
     )
   return named[0], FAMILIES[named[0]]
 

@@ -44,7 +44,19 @@ _LAYER_POST_NORMS = _LAYER | {
 }
 TIED_HEAD = _TOP["head"][0]  # some exports repeat the tied matrix
 # A buffer, not a weight, that old Llama exports carry along.
-IGNORED_SUFFIX = "rotary_emb.inv_freq"
+_IGNORED_SUFFIX = "rotary_emb.inv_freq"
+# How the text part of a model that also sees pictures is called in its files (before and
+# since transformers 4.52), and alone; then what is not of the text part.
+_TEXT_PREFIXES = {
+  "language_model.model.": "model.",
+  "language_model.lm_head.": "lm_head.",
+  "model.language_model.": "model.",
+}
+_PICTURE_PREFIXES = tuple(
+  f"{where}{part}."
+  for where in ("", "model.")
+  for part in ("vision_tower", "multi_modal_projector")
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +91,16 @@ class TensorName:
     if self.inputs:
       array = array.reshape(self.file_shape[::-1]).T
     return np.ascontiguousarray(array.reshape(self.file_shape))
+
+
+def text_name(stored: str) -> str | None:
+  """A tensor's name in the text model alone; None if that has no use for it."""
+  if stored.endswith(_IGNORED_SUFFIX) or stored.startswith(_PICTURE_PREFIXES):
+    return None
+  for prefix, alone in _TEXT_PREFIXES.items():
+    if stored.startswith(prefix):
+      return alone + stored.removeprefix(prefix)
+  return stored
 
 
 def tensor_names(cfg: ModelConfig) -> tuple[TensorName, ...]:

@@ -271,8 +271,8 @@ def train(settings: Settings, folder: Path, begin: assembly.Policy) -> None:
       progress.update(step, f"nll {metrics['nll']:.3f}")
 
     def on_state(state: TrainState, at: fine_tuning.Position):
-      with hosts.phase(hosts.SAVE):
-        if at.step % cold.checkpoint_every == 0 or at.step == cold.steps:
+      if at.step % cold.checkpoint_every == 0 or at.step == cold.steps:
+        with hosts.phase(hosts.SAVE):
           checkpointer.save(at.step, state, kept.host_state(settings, tokenizer, at))
       hosts.enter(hosts.STEADY)  # by now everything is compiled
 

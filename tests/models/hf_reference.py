@@ -82,15 +82,40 @@ def example_tokens() -> np.ndarray:
 
 def build(name: str):
   """A float32 torch model of MODELS with every parameter moved off its initial value."""
-  import torch
   import transformers
 
   family, settings = MODELS[name]
   kind = "Gemma3Text" if family == "Gemma3" else family
   config = getattr(transformers, f"{kind}Config")(**SIZES, **settings)
   config._attn_implementation = "eager"
+  return _moved(getattr(transformers, f"{family}ForCausalLM"), config, name)
+
+
+def build_with_pictures(name: str):
+  """As `build`, of an architecture that also sees pictures: 'gemma3' or 'mistral3'."""
+  import transformers
+
+  family = {"gemma3": "Gemma3", "mistral3": "Mistral3"}[name]
+  alone = {"gemma3": "gemma3", "mistral3": "mistral"}[name]
+  whole = getattr(transformers, f"{family}Config")
+  config = whole(
+    text_config={**whole().text_config.to_dict(), **SIZES, **MODELS[alone][1]},
+    vision_config={
+      **{"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1},
+      **{"num_attention_heads": 2, "head_dim": 8, "image_size": 28, "patch_size": 14},
+    },
+    tie_word_embeddings=name == "gemma3",
+    attn_implementation="eager",
+  )
+  return _moved(getattr(transformers, f"{family}ForConditionalGeneration"), config, name)
+
+
+def _moved(make, config, name: str):
+  """A random model, no parameter of which has its initial value."""
+  import torch
+
   torch.manual_seed(sum(name.encode()))
-  model = getattr(transformers, f"{family}ForCausalLM")(config).float().eval()
+  model = make(config).float().eval()
   with torch.no_grad():
     for parameter in model.parameters():
       # Norms start at 1 and biases at 0: a model that forgot them would pass.

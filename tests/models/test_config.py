@@ -4,7 +4,7 @@ import pytest
 
 from skilljax.models import hf_config
 from skilljax.models.config import ModelConfig
-from skilljax.models.rope import Llama3Scaling
+from skilljax.models.rope import LinearScaling, Llama3Scaling
 
 SIZES = {
   "vocab_size": 10,
@@ -134,6 +134,44 @@ def test_windows_are_read_as_each_family_writes_them():
   assert (old.rope_theta, old.head_dim, old.query_scalar) == (1e6, 256, 256.0)
   types = ["full_attention", "sliding_attention", "full_attention"]
   assert hf_config.read(gemma | {"layer_types": types}).windows == (0, 4, 0)
+
+
+# Of the 4 B model as published: what its family takes for granted is left out.
+GEMMA_4B = {
+  "architectures": ["Gemma3ForConditionalGeneration"],
+  "eos_token_id": [1, 106],
+  "model_type": "gemma3",
+  "text_config": {
+    "hidden_size": 2560,
+    "intermediate_size": 10240,
+    "model_type": "gemma3_text",
+    "num_hidden_layers": 34,
+    "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+    "sliding_window": 1024,
+  },
+  "vision_config": {"hidden_size": 1152},
+}
+
+
+def test_of_a_model_that_sees_pictures_the_text_part_is_read():
+  gemma = hf_config.read(GEMMA_4B)
+  assert (gemma.vocab_size, gemma.num_heads, gemma.num_kv_heads) == (262_208, 8, 4)
+  assert (gemma.head_dim, gemma.max_len, gemma.tie_embeddings) == (256, 131_072, True)
+  assert gemma.windows[:6] == (1024, 1024, 1024, 1024, 1024, 0)
+  assert gemma.rope_scaling == LinearScaling(8.0)
+  assert hf_config.write(gemma)["architectures"] == ["Gemma3ForCausalLM"]
+  untied = hf_config.read(GEMMA_4B | {"tie_word_embeddings": False})
+  assert not untied.tie_embeddings
+  with pytest.raises(ValueError, match="ConditionalGeneration lacks text_config"):
+    hf_config.read(GEMMA_4B | {"text_config": None})
+
+
+def test_what_gemma_takes_for_granted_is_what_transformers_does():
+  transformers = pytest.importorskip("transformers")
+  whole = transformers.Gemma3TextConfig().to_dict()
+  whole["architectures"] = ["Gemma3ForCausalLM"]
+  sizes = ("hidden_size", "intermediate_size", "num_hidden_layers", "architectures")
+  assert hf_config.read({key: whole[key] for key in sizes}) == hf_config.read(whole)
 
 
 def test_missing_sizes_are_named():

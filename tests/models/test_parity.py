@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -46,6 +47,61 @@ def test_torch_logits_and_gradients(name, tmp_path):
   assert grads.keys() == expected_grads.keys()
   for key, gradient in grads.items():
     jax_side.assert_close(gradient, expected_grads[key], key)
+
+
+PICTURES = {
+  "gemma3": ("Gemma3ForConditionalGeneration", "gemma3"),
+  "mistral3": ("Mistral3ForConditionalGeneration", "mistral"),
+}
+
+
+@pytest.mark.parametrize(
+  ("text", "head", "outer"),
+  [
+    ("language_model.model.", "language_model.lm_head.", ""),  # as published
+    ("model.language_model.", "lm_head.", "model."),
+  ],
+)
+@pytest.mark.parametrize("name", list(PICTURES))
+def test_the_text_part_of_a_model_that_sees_pictures(name, text, head, outer, tmp_path):
+  architecture, alone = PICTURES[name]
+  golden = np.load(GOLDEN / f"{alone}.npz")
+  weights = {f"{outer}{part}.weight": np.ones(2, np.float32) for part in NO_TEXT}
+  for key in golden.files:
+    kind, _, called = key.partition("/")
+    if kind == "w":
+      called = re.sub("^lm_head.", head, re.sub("^model.", text, called))
+      weights[called] = golden[key]
+  config = {"architectures": [architecture]}
+  config["text_config"] = json.loads(str(golden["config"]))
+  (tmp_path / "config.json").write_text(json.dumps(config))
+  save_file(weights, tmp_path / "model.safetensors")
+
+  cfg, params = hf_io.load_checkpoint(tmp_path)
+  logits = jax_side.logits(params, cfg, golden["tokens"])
+  jax_side.assert_close(logits, golden["logits"], "logits")
+
+  save_file(weights | {f"{text}more": np.ones(1)}, tmp_path / "model.safetensors")
+  with pytest.raises(ValueError, match=r"not expected: model\.more"):
+    hf_io.load_checkpoint(tmp_path)
+
+
+NO_TEXT = ("vision_tower.layers.0.norm", "multi_modal_projector.norm")
+
+
+@pytest.mark.parametrize("name", list(PICTURES))
+def test_torch_logits_of_a_model_that_sees_pictures(name, tmp_path):
+  torch = pytest.importorskip("torch")
+  pytest.importorskip("transformers")
+  model = hf_reference.build_with_pictures(name)
+  model.save_pretrained(tmp_path, max_shard_size="8KB")  # an index names the tensors
+  tokens = hf_reference.example_tokens()
+  with torch.no_grad():
+    expected = model(torch.tensor(tokens, dtype=torch.long)).logits.numpy()
+
+  cfg, params = hf_io.load_checkpoint(tmp_path)
+  logits = jax_side.logits(params, cfg, tokens)
+  jax_side.assert_close(logits, expected, "logits")
 
 
 GEMMA = {
