@@ -18,6 +18,7 @@ import math
 import os
 import pickle
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -78,7 +79,16 @@ def connect(place: str, limits: watch.Limits | None = None) -> None:
   except jax.errors.JaxRuntimeError:
     explain()
   _watcher = watch.Watcher(index(), count(), limits=limits)
+  watch.on_terminate(_terminate)
   _watcher.start()
+
+
+def _terminate() -> None:
+  """Ends this host at once, because it was asked to from outside."""
+  assert _watcher is not None
+  _watcher.say_goodbye("told to end (SIGTERM)")
+  print("skilljax: this host was told to end (SIGTERM)", file=sys.stderr, flush=True)
+  os._exit(128 + signal.SIGTERM)
 
 
 def leave() -> None:

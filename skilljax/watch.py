@@ -200,7 +200,9 @@ class Watcher:
       time.sleep(self._limits.quiet_s + 10 * _PERIOD_S)
 
   def say_goodbye(self, reason: str) -> None:
-    """Tells the others why this host ends; never raises."""
+    """Tells the others why this host ends, unless it has finished; never raises."""
+    if self._closed.is_set():
+      return
     self._closed.set()
     with contextlib.suppress(Exception):
       self._write({"ended": reason})
@@ -329,6 +331,27 @@ def on_abort(explain: Callable[[], None]) -> None:
 
   _KEPT.append(handle)  # C code holds the address only
   ctypes.CDLL(None).signal(signal.SIGABRT, handle)
+
+
+def on_terminate(act: Callable[[], None]) -> None:
+  """Calls `act` as soon as this process gets SIGTERM, whatever its main thread waits for.
+
+  So Kubernetes, Slurm and `kill` ask a process to end. JAX takes it for a notice of
+  pre-emption, and a program that does not ask for such notices goes on.
+  To be called by the main thread, after JAX has joined the hosts.
+  """
+  heard, told = socket.socketpair()
+  told.setblocking(False)
+  signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+  signal.signal(signal.SIGTERM, lambda number, frame: None)  # `listen` hears of it
+
+  def listen() -> None:
+    while signal.SIGTERM not in heard.recv(64):
+      pass
+    act()
+
+  _KEPT.append(told)
+  threading.Thread(target=listen, daemon=True).start()
 
 
 def is_answered(address: str) -> bool:

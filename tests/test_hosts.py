@@ -266,6 +266,15 @@ def test_a_main_thread_that_stands_still_ends_both_though_signs_of_life_go_on(
 
 
 @pytest.mark.timeout(120)
+def test_a_host_that_is_told_to_end_ends_both_at_once(repo_root):
+  job = Job(repo_root, ("tests.hosts_job", "{place}", "is told"), devices=1)
+  texts = job.wait(timeout=60)
+  assert job.statuses() == [watch.OTHER_HOST_FAILED, 128 + signal.SIGTERM], texts
+  assert "skilljax: host 1 ended: told to end (SIGTERM)" in texts[0]
+  assert "skilljax: this host was told to end (SIGTERM)" in texts[1]
+
+
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_host_that_nobody_joins_ends_and_says_so(repo_root, index):
   with socket.socket() as free:
