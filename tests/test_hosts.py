@@ -137,7 +137,7 @@ def test_a_host_is_killed_the_other_names_it_and_one_host_goes_on(
   assert "skilljax: host 1 is gone: no sign of life for 5 s" in message
   assert completed(two) == [1]
 
-  # This process is one host of one device, and goes on from what two hosts saved in parts.
+  # This process is one host of one device, and goes on from the halves of two hosts.
   alone = settings_of(f"{CONFIG}:updates=2", repo_root)
   shorter = settings_of(f"{CONFIG}:updates=2", repo_root, {"engine.max_len": 512})
   with pytest.raises(ConfigError, match=r"engine.max_len=512 \(there: 640\); restore"):

@@ -22,7 +22,7 @@ import shutil
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 MIN_HEAP_MB = 64
@@ -263,15 +263,21 @@ def _drop(jvm: Jvm, gateway: Any, held: tuple[Any, ...]):
 class WorldHolder:
   """A world that is made at its first use, and anew when its Java process is gone."""
 
-  def __init__(self, make: Callable[[], World]):
-    """Costs nothing. `make` starts Java where needed."""
-    self._make = make
+  def __init__(self, jar: pathlib.Path, class_name: str, heap_mb: int):
+    """Costs nothing.
+
+    Args:
+      jar, class_name: of the world's engine; see `World`.
+      heap_mb: of the Java process, which the worlds of this process and folder share.
+    """
+    self._jar, self._class_name, self._heap_mb = jar, class_name, heap_mb
     self._world: World | None = None
 
   def world(self) -> World:
     """A world that was alive a moment ago. Raises JvmError if none can be made."""
     if self._world is None or not self._world.alive:
-      self._world = self._make()
+      java = shared_jvm(self._jar.parent, self._heap_mb)
+      self._world = World(java, self._jar, self._class_name)
     return self._world
 
   def close(self):

@@ -25,12 +25,11 @@ Must not know about: models, prompts, skills, worker processes.
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 
 from skilljax.envs import jvm
 from skilljax.envs.base import UnplayableTask
-from skilljax.envs.one_scope import OneScopeSource
+from skilljax.envs.java_source import JavaSource
 from skilljax.envs.walkthrough import WalkthroughTeacher
 from skilljax.types import Observation, Task
 
@@ -138,10 +137,7 @@ class ScienceworldSettings:
       ModuleNotFoundError, FileNotFoundError: see `jvm.engine_folder`.
     """
     folder = jvm.engine_folder("scienceworld", extra="scienceworld")
-    heap_mb = self.heap_mb
-    return jvm.WorldHolder(
-      lambda: jvm.World(jvm.shared_jvm(folder, heap_mb), folder / _JAR, _CLASS)
-    )
+    return jvm.WorldHolder(folder / _JAR, _CLASS, self.heap_mb)
 
 
 def split_variations(num: int) -> dict[str, range]:
@@ -154,7 +150,7 @@ def split_variations(num: int) -> dict[str, range]:
   }
 
 
-class ScienceworldSource(OneScopeSource):
+class ScienceworldSource(JavaSource):
   """Which variations exist (TaskSource protocol). Goals and gold paths need Java."""
 
   env_name = ENV_NAME
@@ -162,23 +158,7 @@ class ScienceworldSource(OneScopeSource):
   def __init__(self, settings: ScienceworldSettings):
     """Starts nothing. Errors as `ScienceworldSettings.holder`."""
     self._settings = settings
-    self._holder = settings.holder()
-    self.families = settings.families
-    self._tasks = functools.cache(self._list_tasks)
-    self._goals = functools.lru_cache(8192)(self._read_goal)
-    self._plans = functools.lru_cache(8192)(self._read_walkthrough)
-
-  def tasks(self, split: str) -> tuple[Task, ...]:
-    """All variations of a split, by task type. Raises ValueError for unknown splits."""
-    return self._tasks(split)
-
-  def goal(self, task: Task) -> str:
-    """The task's description, as in `Observation.goal`. Raises as `Env.reset`."""
-    return self._goals(task)
-
-  def walkthrough(self, task: Task) -> tuple[str, ...]:
-    """The engine's own solution, one command each. Raises as `Env.reset`."""
-    return self._plans(task)
+    super().__init__(settings.families, settings.holder())
 
   def _list_tasks(self, split: str) -> tuple[Task, ...]:
     if split not in SPLITS:
@@ -189,17 +169,8 @@ class ScienceworldSource(OneScopeSource):
       for number in split_variations(VARIATIONS[family])[split]
     )
 
-  def _read_goal(self, task: Task) -> str:
-    world = self._holder.world()
-    with world.errors():
-      _load(world, task, self._settings.simplifications, gold=False)
-      return world.engine.getTaskDescription().strip()
-
-  def _read_walkthrough(self, task: Task) -> tuple[str, ...]:
-    world = self._holder.world()
-    with world.errors():
-      _load(world, task, self._settings.simplifications, gold=True)
-      return world.strings(world.engine.getGoldActionSequence())
+  def _load(self, world: jvm.World, task: Task, *, gold: bool):
+    _load(world, task, self._settings.simplifications, gold=gold)
 
 
 class ScienceworldEnv:

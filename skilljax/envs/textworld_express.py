@@ -20,14 +20,13 @@ Must not know about: models, prompts, skills, worker processes.
 """
 
 import dataclasses
-import functools
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from skilljax.envs import jvm
 from skilljax.envs.base import UnplayableTask
-from skilljax.envs.one_scope import OneScopeSource
+from skilljax.envs.java_source import JavaSource
 from skilljax.envs.walkthrough import WalkthroughTeacher
 from skilljax.types import Observation, Task
 
@@ -113,13 +112,10 @@ class ExpressSettings:
       ModuleNotFoundError, FileNotFoundError: see `jvm.engine_folder`.
     """
     folder = jvm.engine_folder("textworld_express", extra="textworld-express")
-    heap_mb = self.heap_mb
-    return jvm.WorldHolder(
-      lambda: jvm.World(jvm.shared_jvm(folder, heap_mb), folder / _JAR, _CLASS)
-    )
+    return jvm.WorldHolder(folder / _JAR, _CLASS, self.heap_mb)
 
 
-class ExpressSource(OneScopeSource):
+class ExpressSource(JavaSource):
   """Which games exist (TaskSource protocol). Goals and gold paths need Java."""
 
   env_name = ENV_NAME
@@ -127,23 +123,7 @@ class ExpressSource(OneScopeSource):
   def __init__(self, settings: ExpressSettings):
     """Starts nothing. Errors as `ExpressSettings.holder`."""
     self._settings = settings
-    self._holder = settings.holder()
-    self.families = settings.games
-    self._tasks = functools.cache(self._list_tasks)
-    self._goals = functools.lru_cache(8192)(self._read_goal)
-    self._plans = functools.lru_cache(8192)(self._read_walkthrough)
-
-  def tasks(self, split: str) -> tuple[Task, ...]:
-    """All games of a split, by kind and seed. Raises ValueError for unknown splits."""
-    return self._tasks(split)
-
-  def goal(self, task: Task) -> str:
-    """The task's description, as in `Observation.goal`. Raises as `Env.reset`."""
-    return self._goals(task)
-
-  def walkthrough(self, task: Task) -> tuple[str, ...]:
-    """The engine's own solution, one command each. Raises as `Env.reset`."""
-    return self._plans(task)
+    super().__init__(settings.games, settings.holder())
 
   def _list_tasks(self, split: str) -> tuple[Task, ...]:
     if split not in FIRST_SEED:
@@ -160,17 +140,8 @@ class ExpressSource(OneScopeSource):
       for number in range(counts[split])
     )
 
-  def _read_goal(self, task: Task) -> str:
-    world = self._holder.world()
-    with world.errors():
-      _generate(world, task, self._settings, gold=False)
-      return world.engine.getTaskDescription().strip()
-
-  def _read_walkthrough(self, task: Task) -> tuple[str, ...]:
-    world = self._holder.world()
-    with world.errors():
-      _generate(world, task, self._settings, gold=True)
-      return world.strings(world.engine.getGoldActionSequence())
+  def _load(self, world: jvm.World, task: Task, *, gold: bool):
+    _generate(world, task, self._settings, gold=gold)
 
 
 class ExpressEnv:
