@@ -46,8 +46,9 @@ class Limits:
     hang_s: without progress after that.
     save_s: without progress while it writes records, checkpoints or the result.
     wait_s: that all hosts wait for each other, an exchange or a learner's step; while
-      they start or save, as long as that may take if it is longer. In the run, from the
-      second such wait on: four times the longest before it, at least `hang_s`.
+      they start or save, as long as that may take if it is longer. In the run, once there
+      was such a wait: four times the longest, at least `hang_s`. Waits outside of the
+      run, which may have compiled, count until there is one of the run.
   """
 
   join_s: float = 120.0
@@ -91,12 +92,14 @@ class Together:
   """Waits in which all hosts stand: since when, and how long they took before."""
 
   def __init__(self):
-    self._longest: dict[str, float] = {}  # of those that ended in the run, by kind
+    # Of those that ended, the longest by kind: in the run, and in any other phase, where
+    # they may have compiled or read. The latter count until there is one of the former.
+    self._longest: dict[bool, dict[str, float]] = {True: {}, False: {}}
     self._now: tuple[frozenset[str], float, bool] | None = None
 
-  def ended(self, what: str) -> None:
-    """A wait of this kind ended in the run, perhaps too short to be seen."""
-    self._longest.setdefault(what, 0.0)
+  def ended(self, what: str, *, steady: bool) -> None:
+    """A wait of this kind ended, perhaps too short to be seen."""
+    self._longest[steady].setdefault(what, 0.0)
 
   def see(self, running: Sequence[Seen], now: float) -> None:
     """Takes note of the newest rows."""
@@ -108,8 +111,8 @@ class Together:
       found = kinds, max(seen.work_at for seen in running), steady
     if self._now is not None and found != self._now:
       kinds, since, steady = self._now
-      if steady:
-        self._longest |= {k: max(now - since, self._longest.get(k, 0.0)) for k in kinds}
+      longest = self._longest[steady]
+      longest |= {kind: max(now - since, longest.get(kind, 0.0)) for kind in kinds}
     self._now = found
 
   def problem(self, running: Sequence[Seen], hang_s: float, now: float) -> str:
@@ -119,8 +122,9 @@ class Together:
     kinds, since, steady = self._now
     work = max((seen.row["work"] for seen in running), key=lambda work: work["limit_s"])
     limit_s, why = work["limit_s"], f"flag --{work['flag']}"
-    if steady and kinds <= self._longest.keys():
-      usual_s = max(hang_s, _LONGER * max(self._longest[kind] for kind in kinds))
+    known = {**self._longest[False], **self._longest[True]}
+    if steady and kinds <= known.keys():
+      usual_s = max(hang_s, _LONGER * max(known[kind] for kind in kinds))
       if usual_s < limit_s:
         limit_s, why = usual_s, "far longer than ever before, flag --hang_s"
     if now - since <= limit_s:
@@ -189,8 +193,7 @@ class Watcher:
     try:
       yield
     finally:
-      if self._phase == STEADY:
-        self._together.ended(self._waiting)
+      self._together.ended(self._waiting, steady=self._phase == STEADY)
       self._waiting = before
       self._progress += 1
 

@@ -67,6 +67,7 @@ def work(progress=0, *, phase=watch.STEADY, waiting=""):
     (watch.START, False): ("start_s", 2.0),
     (watch.STEADY, False): ("hang_s", 0.6),
     (watch.SAVE, False): ("save_s", 1.2),
+    (watch.SAVE, True): ("save_s", 1.2),
     (watch.STEADY, True): ("wait_s", 0.9),
     (watch.START, True): ("start_s", 2.0),
   }[phase, bool(waiting)]
@@ -152,12 +153,14 @@ def test_hosts_that_all_wait_for_each_other_end(table, watched):
   assert 0.9 < took < 1.9
 
 
-def test_the_second_wait_may_not_take_as_long_as_the_first(table, watched):
+@pytest.mark.parametrize("phase", [watch.STEADY, watch.START])
+def test_the_second_wait_may_not_take_as_long_as_the_first(table, watched, phase):
   watcher, ended = watched
   watcher.start()
-  watcher.enter(watch.STEADY)
+  watcher.enter(phase)
   with watcher.waiting(watch.LEARNING):
     pass
+  watcher.enter(watch.STEADY)
   keep_alive(table, (0, 2), 0.1, moving=(0, 2))
   with watcher.waiting(watch.LEARNING):
     took = keep_alive(table, (0, 2), 5.0, moving=(), until=ended, waiting=watch.LEARNING)
@@ -168,16 +171,22 @@ def test_the_second_wait_may_not_take_as_long_as_the_first(table, watched):
   assert 0.6 < took < 0.9
 
 
+FAR_LONGER, WAIT = "far longer than ever before, flag --hang_s", "flag --wait_s"
+RUN, START, SAVE = watch.STEADY, watch.START, watch.SAVE
+
+
 @pytest.mark.parametrize(
-  ("before_s", "may_s", "why"),
+  ("before", "may_s", "why"),
   [
-    ((), 600, "flag --wait_s"),
-    ((2,), 40, "far longer than ever before, flag --hang_s"),  # never less than hang_s
-    ((30, 20), 120, "far longer than ever before, flag --hang_s"),  # four times
-    ((200,), 600, "flag --wait_s"),  # never more than wait_s
+    ((), 600, WAIT),
+    (((RUN, 2),), 40, FAR_LONGER),  # never less than hang_s
+    (((RUN, 30), (RUN, 20)), 120, FAR_LONGER),  # four times
+    (((RUN, 200),), 600, WAIT),  # never more than wait_s
+    (((START, 50), (SAVE, 3)), 200, FAR_LONGER),  # better than nothing
+    (((START, 100), (RUN, 15), (SAVE, 100)), 60, FAR_LONGER),  # what ran knows best
   ],
 )
-def test_a_wait_may_take_four_times_the_longest_before(before_s, may_s, why):
+def test_a_wait_may_take_four_times_the_longest_before(before, may_s, why):
   host = watch.Seen({}, 0.0, 0.0)
   together = watch.Together()
 
@@ -188,32 +197,26 @@ def test_a_wait_may_take_four_times_the_longest_before(before_s, may_s, why):
     return together.problem([host], hang_s=40, now=now)
 
   now = 0
-  for progress, seconds in enumerate(before_s):
-    assert not see(2 * progress, now, waiting=watch.LEARNING)
+  for progress, (phase, seconds) in enumerate(before):
+    assert not see(2 * progress, now, phase=phase, waiting=watch.LEARNING)
     now += seconds
-    assert not see(2 * progress + 1, now)
+    assert not see(2 * progress + 1, now, phase=phase)
     now += 5
-  assert not see(9, now, waiting=watch.LEARNING)
-  assert not see(9, now + may_s, waiting=watch.LEARNING)
-  problem = see(9, now + may_s + 1, waiting=watch.LEARNING)
+  assert not see(99, now, waiting=watch.LEARNING)
+  assert not see(99, now + may_s, waiting=watch.LEARNING)
+  problem = see(99, now + may_s + 1, waiting=watch.LEARNING)
   assert problem == (
     "all hosts wait for each other in an optimiser step: "
     f"no progress for {may_s} s ({why})"
   )
 
 
-@pytest.mark.parametrize(
-  ("phase", "kind"),
-  [(watch.STEADY, watch.EXCHANGE), (watch.START, watch.LEARNING)],
-  ids=["of another kind", "that compiled"],
-)
-def test_a_wait_says_nothing_about_others(table, watched, phase, kind):
+def test_a_wait_says_nothing_about_those_of_another_kind(table, watched):
   watcher, ended = watched
   watcher.start()
-  watcher.enter(phase)
-  with watcher.waiting(kind):
-    keep_alive(table, (0, 2), 0.1, moving=(), phase=phase, waiting=kind)
   watcher.enter(watch.STEADY)
+  with watcher.waiting(watch.EXCHANGE):
+    keep_alive(table, (0, 2), 0.1, moving=(), waiting=watch.EXCHANGE)
   with watcher.waiting(watch.LEARNING):
     keep_alive(table, (0, 2), 0.8, moving=(), waiting=watch.LEARNING)
   assert not ended
