@@ -10,10 +10,21 @@ from skilljax.config import parse_arg
 def get_config(arg: str = ""):
   """`own`: tensor parts of each host's sampler, whose other devices are data parts.
 
-  `other` sets every key that a resumed run may change to another value than without it.
+  `other` sets every key that a resumed run may change to another value than without it;
+  `cold` leaves the room that demonstrations need. A policy that has learned nothing uses
+  up all that it gets, and each token is a chance that rounding decides between two.
   """
   variant = parse_arg(
-    arg, data=1, fsdp=1, tensor=1, slots=1, copies=1, own=1, updates=3, other=False
+    arg,
+    data=1,
+    fsdp=1,
+    tensor=1,
+    slots=1,
+    copies=1,
+    own=1,
+    updates=3,
+    other=False,
+    cold=False,
   )
   c = household.get_config("debug")
   with c.unlocked():
@@ -27,6 +38,8 @@ def get_config(arg: str = ""):
     # Updates that move weights by much more than the tolerance of the tests.
     c.learner.learning_rate, c.learner.warmup_steps = 2e-4, 0
     c.train.num_updates, c.train.checkpoint_every = variant.updates, 1
+    if not variant.cold:
+      c.agent.budget.act_tokens, c.agent.budget.edit_tokens = 12, 24
     if variant.other:
       _otherwise(c)
   return c

@@ -93,7 +93,8 @@ class Run(Job):
     if policy is None:
       command = ("experiments.sft",)
     flags = ("--config={config}", f"--workdir={folder}", "--hosts={place}", *patience)
-    configs = {"config": f"{CONFIG}:{MESHES[devices]},updates={updates}", **configs}
+    variant = f"{MESHES[devices]},updates={updates},cold={policy is None}"
+    configs = {"config": f"{CONFIG}:{variant}", **configs}
     super().__init__(repo_root, (*command, *flags), devices=devices, **configs)
 
   def end_of(self, host, after):
@@ -118,7 +119,7 @@ class Run(Job):
 
 @pytest.fixture(scope="module")
 def policy(repo_root, tmp_path_factory) -> pathlib.Path:
-  settings = settings_of(CONFIG, repo_root)
+  settings = settings_of(f"{CONFIG}:cold", repo_root)
   return cold_start.run(settings, tmp_path_factory.mktemp("cold"))
 
 

@@ -47,7 +47,7 @@ def train(repo_root, policy, folder, variant):
 
 @pytest.fixture(scope="module")
 def policy(repo_root, tmp_path_factory) -> pathlib.Path:
-  settings = settings_of(CONFIG, repo_root)
+  settings = settings_of(f"{CONFIG}:cold", repo_root)
   return cold_start.run(settings, tmp_path_factory.mktemp("cold"))
 
 
