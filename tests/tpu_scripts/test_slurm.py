@@ -296,17 +296,18 @@ def says(*ends, code=143):
 
 
 LEFT, KILLED = "Exited with exit code 42", "Terminated"
+TOLD = "Exited with exit code 143"  # to end, by srun
 
 
 def test_the_process_that_failed_by_itself_decides(bench):
   """srun's own status is that of those which it killed, or which left."""
-  job = Job(bench, says(LEFT, "Exited with exit code 3", KILLED))
+  job = Job(bench, says(LEFT, TOLD, "Exited with exit code 3", KILLED))
   code, out, left = job("x")
-  assert (code, left) == (3, "3\n") and "task 1: Exited with exit code 3" in out
+  assert (code, left) == (3, "3\n") and "task 2: Exited with exit code 3" in out
   assert bench.calls("scontrol") == [] and bench.pauses() == []
 
 
-@pytest.mark.parametrize("ends", [(LEFT,), (LEFT, KILLED)])
+@pytest.mark.parametrize("ends", [(LEFT,), (LEFT, KILLED), (KILLED, TOLD)])
 @pytest.mark.parametrize("state", ["RUNNING", ""])
 def test_where_processes_left_and_none_failed_the_job_is_queued_again(bench, ends, state):
   bench.on("squeue", state)
