@@ -15,6 +15,7 @@ from typing import Any
 from absl import app, flags
 
 from skilljax import checkpoint, config, hosts, watch
+from skilljax.skills.files import BankFileError
 
 HOSTS = flags.DEFINE_string(
   "hosts", "", "'auto', or 'ADDRESS:PORT,COUNT,INDEX', where several hosts are one run"
@@ -33,7 +34,12 @@ LIMITS = {
 }
 
 # Errors that name what to change; where they were raised helps nobody.
-USER_ERRORS = (config.ConfigError, checkpoint.CheckpointError)
+_KINDS = {
+  config.ConfigError: "config",
+  checkpoint.CheckpointError: "checkpoint",
+  BankFileError: "bank",
+}
+USER_ERRORS = tuple(_KINDS)
 _OVERRIDE = re.compile(r"--?config\.([\w.]+)(=|$)")
 
 
@@ -109,5 +115,5 @@ def _call(function: Callable, *args: Any) -> Any:
 
 
 def _told(error: Exception) -> str:
-  kind = "checkpoint" if isinstance(error, checkpoint.CheckpointError) else "config"
+  kind = next(kind for type_, kind in _KINDS.items() if isinstance(error, type_))
   return f"{kind} error: {error}"

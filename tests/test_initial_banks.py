@@ -6,7 +6,7 @@ import pytest
 
 from skilljax.config import ConfigError
 from skilljax.runs.initial_banks import fingerprint, read_initial_banks
-from skilljax.skills import store
+from skilljax.skills import formats, store
 from skilljax.skills.bank import GENERAL, SkillBank, from_skills
 from skilljax.skills.edits import EditLimits
 from skilljax.types import Skill
@@ -86,3 +86,9 @@ def test_what_is_not_there_is_refused(tmp_path):
   (tmp_path / "elsewhere.json").write_text('{"a": ')
   with pytest.raises(ConfigError, match=r"train\.initial_banks"):
     read(tmp_path / "elsewhere.json")
+
+
+def test_a_folder_of_skills_is_one_bank_for_every_scope(tmp_path):
+  formats.write_bank(tmp_path / "skills", BANK, format="folders")
+  banks = read(tmp_path / "skills")
+  assert tuple(banks) == SCOPES and set(banks.values()) == {BANK}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from skilljax.config import ConfigError
 from skilljax.envs.base import TaskSource
-from skilljax.skills import bank_json, files, guard, store
+from skilljax.skills import files, formats
 from skilljax.skills.bank import GENERAL, SkillBank
 from skilljax.skills.edits import EditLimits, apply_edit, proposal
 from skilljax.skills.records import short_hash
@@ -22,9 +22,9 @@ def read_initial_banks(
   """Scope -> bank, for the scopes that start with one.
 
   Args:
-    path: a bank file, with which every scope starts, or a folder with one file a scope,
-      `<scope>.json`; scopes without a file, or with an empty bank, start empty. A file
-      is our own (`skills/store`) or SkillRL's and SkillMaster's (`skills/bank_json`).
+    path: a bank of any format (`skills/formats`), with which every scope starts, or a
+      folder with one bank file a scope, `<scope>.json`; scopes without a file, or with
+      an empty bank, start empty.
     source, split: of the training tasks.
     limits: what a skill may be.
   Raises:
@@ -33,7 +33,7 @@ def read_initial_banks(
   """
   path, scopes = Path(path), tuple(source.scopes(split))
   categories = (*source.families, GENERAL)
-  if path.is_file():
+  if path.is_file() or formats.holds_folders(path):
     bank = _read(path, categories, limits)
     return _not_empty(path, dict.fromkeys(scopes, bank))
   if not path.is_dir():
@@ -66,14 +66,9 @@ def _not_empty(path: Path, banks: dict[str, SkillBank]) -> dict[str, SkillBank]:
 
 def _read(path: Path, categories: Collection[str], limits: EditLimits) -> SkillBank:
   try:
-    record = files.parse_json(path, files.read_text(path))
-    if isinstance(record, dict) and "general_skills" in record:
-      bank = bank_json.import_json(path).bank
-    else:
-      bank = store.load_bank(path)
+    bank = formats.open_bank(path).bank
   except files.BankFileError as error:
     raise ConfigError(f"{error} {_KEY}") from error
-  bank = guard.clean_bank(bank)[0]
   admitted = SkillBank()
   for skill in bank.skills:
     outcome = apply_edit(

@@ -86,7 +86,7 @@ def _shown(skill: Skill) -> tuple[str, str, dict[str, str]]:
     description = "No condition given."
   if len(description) > front_matter.MAX_DESCRIPTION_CHARS:
     description = description[: front_matter.MAX_DESCRIPTION_CHARS - 1] + "…"
-  body = "\n".join(_printable(line) for line in skill.principle.split("\n"))
+  body = "\n".join(printable(line) for line in skill.principle.split("\n"))
   values = {
     "id": skill.skill_id,
     "category": skill.category,
@@ -127,10 +127,10 @@ def _exact(text: str) -> Skill:
 
 
 def _one_line(text: str) -> str:
-  return _printable(text.replace("\n", " ").replace("\t", " "))
+  return printable(text.replace("\n", " ").replace("\t", " "))
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
   """Every character that a text file or YAML may not keep becomes U+FFFD."""
   return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line)
 
