@@ -16,6 +16,7 @@ Variants: `:debug`, `:grpo` (no skills), `:gigpo` (no skills, see `recipes/gigpo
 
 import ml_collections
 
+from configs import debug
 from skilljax.config import parse_arg
 
 
@@ -156,8 +157,7 @@ def without_drills(c: ml_collections.ConfigDict, max_len: int):
   c.cold_start.drills, c.cold_start.drill_steps = 0, 0
   c.cold_start.exercise_steps, c.cold_start.mastery = 0, 0.0
   c.cold_start.drill_share = 0.0
-  c.model.max_len = c.engine.max_len = max_len
-  c.sft.row_len = c.learner.row_len = max_len
+  debug.set_length(c, max_len)
   # One bucket stays one: the debug variant compiles as little as it can.
   one = len(c.engine.attend_buckets) == 1
   c.engine.attend_buckets = (max_len,) if one else (max_len // 3, 2 * max_len // 3)
@@ -165,20 +165,8 @@ def without_drills(c: ml_collections.ConfigDict, max_len: int):
 
 def _shrink(c: ml_collections.ConfigDict):
   """The debug variant: every part runs on a few games, nothing is learned."""
+  debug.shrink(c)
   c.env.max_turns = 6
-  c.pool.num_workers, c.pool.envs_per_worker = 1, 4
-  c.model.d_model, c.model.num_layers, c.model.d_ff = 64, 2, 128
-  c.model.num_heads, c.model.num_kv_heads = 2, 1
-  c.cold_start.episodes, c.cold_start.steps = 8, 4
-  c.cold_start.tokenizer_episodes = 4
+  c.pool.num_workers = 1
   c.cold_start.drills, c.cold_start.drill_steps = 8, 1
   c.cold_start.exercise_steps, c.cold_start.opening_steps = 1, 1
-  c.sft.decay_steps, c.sft.warmup_steps = 4, 1
-  c.engine.num_slots, c.engine.num_lanes, c.engine.attend_buckets = 4, 1, (1280,)
-  c.engine.extend_buckets, c.engine.row_buckets = (128,), (4,)
-  c.engine.decode_rows = ()
-  c.train.num_updates, c.train.group_size, c.train.minibatches = 1, 2, 1
-  c.feed.tasks_per_update = 2
-  if "probes" in c:
-    c.probes.num_probes, c.probes.nulls_per_update = 2, 1
-  c.eval.tasks_per_scope, c.eval.width, c.eval.passes = 2, 2, 1

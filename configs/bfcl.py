@@ -17,6 +17,7 @@ Variants: `:debug`, `:grpo` (no skills), `:split=test`, `:seed=1`, `:updates=30`
 
 import ml_collections
 
+from configs import debug
 from skilljax.config import parse_arg
 
 
@@ -133,19 +134,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
 def _shrink(c: ml_collections.ConfigDict):
   """The debug variant: every part runs on a few tasks, nothing is learned."""
+  debug.shrink(c)
   c.env.max_turns = 6
-  c.model.max_len = c.engine.max_len = c.sft.row_len = c.learner.row_len = 1536
-  c.pool.num_workers, c.pool.envs_per_worker = 1, 4
-  c.model.d_model, c.model.num_layers, c.model.d_ff = 64, 2, 128
-  c.model.num_heads, c.model.num_kv_heads = 2, 1
-  c.cold_start.episodes, c.cold_start.steps = 8, 4
-  c.cold_start.tokenizer_episodes = 4
-  c.sft.decay_steps, c.sft.warmup_steps = 4, 1
-  c.engine.num_slots, c.engine.num_lanes, c.engine.attend_buckets = 4, 1, (1536,)
-  c.engine.extend_buckets, c.engine.row_buckets = (128,), (4,)
-  c.engine.decode_rows = ()
-  c.train.num_updates, c.train.group_size, c.train.minibatches = 1, 2, 1
-  c.feed.tasks_per_update = 2
-  if "probes" in c:
-    c.probes.num_probes, c.probes.nulls_per_update = 2, 1
-  c.eval.tasks_per_scope, c.eval.width, c.eval.passes = 2, 2, 1
+  c.pool.num_workers = 1

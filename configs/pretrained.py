@@ -181,14 +181,14 @@ def _shrink(c: ml_collections.ConfigDict) -> None:
   c.env.max_turns = 2
   c.pool.num_workers = min(c.pool.num_workers, 1)
   c.pool.envs_per_worker = 4
-  c.agent.budget.act_tokens, c.agent.budget.edit_tokens = 128, 160
-  c.engine.num_slots, c.engine.max_len = 4, 3072
-  c.engine.attend_buckets, c.engine.extend_buckets = (3072,), (512,)
+  c.agent.budget.act_tokens = c.agent.budget.edit_tokens = 64
+  c.engine.num_slots, c.engine.max_len = 4, 2048
+  c.engine.attend_buckets, c.engine.extend_buckets = (2048,), (512,)
   c.engine.row_buckets = (4,)
   c.cold_start.episodes, c.cold_start.steps = 4, 3
   c.cold_start.checkpoint_every = 2
   for learner in (c.sft, c.learner):
-    learner.row_len, learner.rows_per_batch = 3072, 2
+    learner.row_len, learner.rows_per_batch = 2048, 2
   c.sft.warmup_steps, c.sft.decay_steps = 1, 3
   for mesh in (c.mesh, c.engine_mesh):
     mesh.data = mesh.fsdp = mesh.tensor = 1

@@ -16,7 +16,7 @@ Variants: `:debug`, `:grpo` (no skills), `:split=test`, `:seed=1`, `:updates=30`
 
 import ml_collections
 
-from configs import alfworld_scratch
+from configs import alfworld_scratch, debug
 
 MAX_LEN = 2048  # tokens of an episode with its review
 
@@ -24,7 +24,7 @@ MAX_LEN = 2048  # tokens of an episode with its review
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The resolved, locked config of one variant."""
   c = alfworld_scratch.get_config(f"split=dev,{arg}").unlock()
-  debug = c.env.max_turns == 6
+  small = c.env.max_turns == 6
   c.env = ml_collections.ConfigDict()
   c.env.name = "scienceworld"
   c.env.task_types = (
@@ -32,10 +32,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     "chemistry-mix-paint-secondary-color",
   )
   c.env.simplifications = "easy"
-  c.env.max_turns = 6 if debug else 25
+  c.env.max_turns = 6 if small else 25
   c.env.heap_mb = 512  # of one worker, for all of its worlds
   c.env.admissible = False  # the compact prompt would not show it
-  c.pool.envs_per_worker = 2 if debug else 8  # about 30 MB each
+  c.pool.envs_per_worker = 2 if small else 8  # about 30 MB each
   c.pool.recycle_after_episodes = 0  # the engine does not leak
-  alfworld_scratch.without_drills(c, MAX_LEN)
+  alfworld_scratch.without_drills(c, debug.MAX_LEN if small else MAX_LEN)
+  if small:  # a world takes half a second to load
+    c.cold_start.episodes, c.cold_start.tokenizer_episodes = 4, 2
   return c.lock()

@@ -15,7 +15,7 @@ Variants: `:debug`, `:grpo` (no skills), `:split=test`, `:seed=1`, `:updates=30`
 
 import ml_collections
 
-from configs import alfworld_scratch
+from configs import alfworld_scratch, debug
 
 MAX_LEN = 2048  # tokens of an episode with its review
 
@@ -23,7 +23,7 @@ MAX_LEN = 2048  # tokens of an episode with its review
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The resolved, locked config of one variant."""
   c = alfworld_scratch.get_config(f"split=dev,{arg}").unlock()
-  debug = c.env.max_turns == 6
+  small = c.env.max_turns == 6
   c.env = ml_collections.ConfigDict()
   c.env.name = "textworld_express"
   c.env.games = (
@@ -33,10 +33,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.env.train_tasks = 1000  # seeds, a game
   c.env.dev_tasks = 50
   c.env.test_tasks = 50
-  c.env.max_turns = 6 if debug else 20
+  c.env.max_turns = 6 if small else 20
   c.env.heap_mb = 256  # of one worker, for all of its worlds
   c.env.admissible = False  # the compact prompt would not show it
-  c.pool.envs_per_worker = 2 if debug else 16
+  c.pool.envs_per_worker = 2 if small else 16
   c.pool.recycle_after_episodes = 0  # the engine does not leak
-  alfworld_scratch.without_drills(c, MAX_LEN)
+  alfworld_scratch.without_drills(c, debug.MAX_LEN if small else MAX_LEN)
   return c.lock()

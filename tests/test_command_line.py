@@ -10,6 +10,7 @@ import pytest
 from experiments import command_line
 from skilljax.checkpoint import CheckpointError
 from skilljax.config import ConfigError
+from skilljax.skills.files import BankFileError
 
 ROOT = pathlib.Path(__file__).parents[1]
 HOUSEHOLD = "--config=configs/household.py:debug"
@@ -59,6 +60,7 @@ def test_an_unknown_key_costs_no_traceback(tmp_path):
   [
     (ConfigError("bad key"), "^config error: bad key$"),
     (CheckpointError("step 3 is damaged"), "^checkpoint error: step 3 is damaged$"),
+    (BankFileError("b.json", "is empty", "Restore it"), "^bank error: b.json: is empty"),
   ],
 )
 def test_an_error_of_the_users_costs_no_traceback(error, said):
