@@ -20,7 +20,8 @@ PARITY ?= 0
 PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check
+# Python compiles what is imported; to compile all of it takes longer than to install it.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile
 # Two makes at once would write into one environment.
 LOCK := $(if $(shell command -v flock),flock $(VENV).lock,)
 PARITY_STAMP := $(if $(filter 1,$(PARITY)),$(VENV)/.parity,)
