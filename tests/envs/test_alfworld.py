@@ -462,6 +462,54 @@ def _check_parity(settings, source, env, tasks, num_random):
   assert json.loads(done.stdout) == expected
 
 
+# Text: the things that an action must be about, so that it has a meaning.
+TEMPLATES = {
+  "go to [{r.name | receptacleatlocation(r:receptacle, lend:location)}]": {"r", "lend"},
+  "take {o} from {r}": {"o", "r"},
+  "[{o.indefinite + ' ' + o.name | inreceptacle(o:object, r:receptacle)}]": {"r"},
+  "[{o.name | holds(a:agent, o:object)}], {r.name}": {"a", "r"},
+  # Others than the chosen one; and what is asked of a thing that is not said.
+  "[{o2.name | inreceptacle(o2:object, r:receptacle)}]": {"o", "r"},
+  "[{r.name | holds(a:agent, o:object)}]": {"a", "o", "r"},
+  "#examineReceptacle.feedback#": {"r"},
+  "{len(r.name)}": {"r"},
+  "{sorted(map(str, list(context.values()).pop(1)))}": {"r"},  # all facts
+}
+
+
+def test_a_remembered_text_is_the_derived_one_whatever_has_happened(source, env):
+  """Also where it must not be remembered: rules, lengths, all facts."""
+  grammar_type = alfworld.engine.load_engine().pddl.pddl_logic.ContextSensitiveGrammar
+  derived = collections.defaultdict(set)
+  for task in _one_per_family(source, "valid_seen", 2)[:3]:
+    env.reset(task)
+    for command in source.walkthrough(task):
+      env.step(command)
+      world = env._env.unwrapped
+      for action in world.state["_valid_actions"]:
+        context = _context(world, action.mapping)
+        for text, needed in TEMPLATES.items():
+          if not needed <= context["variables"].keys():
+            continue
+          found = grammar_type.derive(world._logic.grammar, text, context)
+          wanted = grammar_type.derive.__wrapped__(world._logic.grammar, text, context)
+          assert found == wanted, (text, action.mapping)
+          derived[text].add(found)
+  assert min(len(derived[text]) for text in TEMPLATES) > 1, derived
+
+
+def _context(world, mapping):
+  """What the engine gives to a derivation."""
+  things = world._entity_infos
+  return {
+    "state": world._pddl_state,
+    "facts": list(world._pddl_state.facts),
+    "variables": {place.name: things[thing.name] for place, thing in mapping.items()},
+    "mapping": mapping,
+    "entity_infos": things,
+  }
+
+
 @pytest.mark.timeout(1200)  # the packaged engine needs four seconds a game
 def test_six_games_equal_the_packaged_engine(settings, source, env):
   _check_parity(settings, source, env, _one_per_family(source, "train", 5), num_random=4)

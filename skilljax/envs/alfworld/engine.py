@@ -1,10 +1,10 @@
 """The packaged ALFWorld engine, made fast by remembering what it computes again.
 
 Nothing of the engine is copied or edited. `load_engine` wraps, at run time, the places
-where it repeats pure functions: parsing command templates (each admissible command,
-each turn), parsing queries, sorting facts, matching queries on unchanged facts, and
-translating PDDL to SAS (four times a reset). Observations and commands stay bit for bit
-the same.
+where it repeats pure functions: parsing and deriving command templates (each admissible
+command, each turn), parsing queries, sorting facts, matching queries on unchanged facts
+(`remembering.py`), and translating PDDL to SAS (four times a reset). Observations and
+commands stay bit for bit the same.
 
 One process plays from one thread: the translator redirects stdout while it works.
 
@@ -25,15 +25,14 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from skilljax.envs.alfworld import remembering
+
 INSTALL_HINT = (
   "the ALFWorld engine is not installed: pip install 'skilljax[alfworld]', which is "
   "alfworld==0.4.2 textworld==1.7.0 fast-downward-textworld==20.6.4 (and a C++ compiler)"
 )
 # Translations kept in memory: as many as a worker has games open at the same time.
 _TRANSLATIONS_IN_MEMORY = 32
-# Parsed texts kept in memory. All games share one grammar, of which 80 are in use; games
-# with grammars of their own must not fill the memory.
-_TEXTS_IN_MEMORY = 4096
 # The engine interns every fact for ever, about 1 MB a game. Equality is by value, so
 # the table may be emptied between two games.
 _MAX_INTERNED_FACTS = 60_000
@@ -90,15 +89,7 @@ def load_engine() -> Engine:
       from textworld.envs.pddl import logic, pddl, textgen
   except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"{error}; {INSTALL_HINT}", name=error.name) from error
-  _wrap_grammar(textgen)
-  # Rules are not changed after they are made, so each query is parsed once.
-  rule = textworld.logic.Rule
-  rule.parse_conjunctive_query = staticmethod(
-    functools.lru_cache(_TEXTS_IN_MEMORY)(rule.parse_conjunctive_query)
-  )
-  logic._parse_and_convert = functools.lru_cache(maxsize=4)(logic._parse_and_convert)
-  logic.PddlState = _remembering_state(logic.PddlState)
-  textworld.logic.sorted = _sorted_unless_known
+  remembering.wrap(textworld, textgen, logic)
   translator = Translator(fast_downward)
   fast_downward.pddl2sas = translator.translate
   return Engine(textworld, pddl, alfred_tw_env, translator, mementos._memento_cache)
@@ -117,93 +108,6 @@ def load_game(env: Any, *, domain: str, grammar: str, problem: str):
   if len(interned) > _MAX_INTERNED_FACTS:
     interned.clear()
   env.load({"pddl_domain": domain, "grammar": grammar, "pddl_problem": problem})
-
-
-def _wrap_grammar(textgen: ModuleType):
-  """Parses each text once, and copies symbols and contexts one level deep.
-
-  Deep copies protect two things: the `context` that a derivation writes into a symbol,
-  and the mappings to which a query adds. A copy of exactly these is enough.
-  """
-
-  def copied(value: Any) -> Any:
-    if isinstance(value, list):
-      return [copied(item) for item in value]
-    if isinstance(value, dict):
-      return dict(value)
-    twin = value.__class__.__new__(value.__class__)
-    twin.__dict__.update(value.__dict__)
-    if isinstance(value, textgen.ListSymbol):
-      twin.symbol = copied(value.symbol)
-    elif isinstance(value, textgen.ConditionalSymbol):
-      twin.expression = copied(value.expression)
-    return twin
-
-  parse_once = functools.lru_cache(_TEXTS_IN_MEMORY)(textgen._parse_and_convert)
-  textgen._parse_and_convert = lambda *args, **kwargs: copied(parse_once(*args, **kwargs))
-  textgen.deepcopy = copied
-  textgen.check_flag = functools.lru_cache(_TEXTS_IN_MEMORY)(textgen.check_flag)
-
-
-class _Sorted(list):
-  """Facts that are in order already."""
-
-
-def _sorted_unless_known(values: Any, **kwargs) -> list:
-  return values if type(values) is _Sorted else sorted(values, **kwargs)
-
-
-def _remembering_state(base: type) -> type:
-  """The engine's state, remembering sorted facts and query results until they change."""
-
-  class RememberingState(base):
-    """Same answers; `add_fact` and `remove_fact` forget what they make stale."""
-
-    def __init__(self, *args, **kwargs):
-      self._all_facts: list | None = None
-      self._sorted_facts: dict = {}
-      self._matches: dict = {}  # id of a rule: (the rule, its predicates, results)
-      super().__init__(*args, **kwargs)
-
-    @property
-    def facts(self):
-      if self._all_facts is None:
-        self._all_facts = list(super().facts)
-      return self._all_facts
-
-    def facts_with_signature(self, sig):
-      if sig not in self._sorted_facts:
-        self._sorted_facts[sig] = _Sorted(sorted(super().facts_with_signature(sig)))
-      return self._sorted_facts[sig]
-
-    def all_assignments(self, rule, mapping=None, *args, **kwargs):
-      if args or kwargs or mapping is None:
-        return super().all_assignments(rule, mapping, *args, **kwargs)
-      if id(rule) not in self._matches:
-        predicates = {predicate.name for predicate in rule.preconditions}
-        self._matches[id(rule)] = (rule, predicates, {})
-      results = self._matches[id(rule)][2]
-      key = tuple(mapping.items())
-      if key not in results:
-        results[key] = list(super().all_assignments(rule, mapping))
-      return results[key]
-
-    def add_fact(self, prop):
-      self._forget(prop)
-      super().add_fact(prop)
-
-    def remove_fact(self, prop):
-      self._forget(prop)
-      super().remove_fact(prop)
-
-    def _forget(self, prop):
-      self._all_facts = None
-      self._sorted_facts.pop(prop.signature, None)
-      for _, predicates, results in self._matches.values():
-        if prop.name in predicates:
-          results.clear()
-
-  return RememberingState
 
 
 class Translator:
