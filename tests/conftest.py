@@ -5,6 +5,7 @@ compiled as quickly as XLA can, and once for all processes of a session. `XLA_FL
 compiles as users do, as in `make slow`; `JAX_COMPILATION_CACHE_DIR` names another place.
 """
 
+import importlib.metadata
 import os
 import pathlib
 import shutil
@@ -12,7 +13,10 @@ import tempfile
 
 # Before JAX starts: tests run on the CPU, whatever the machine has.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+HASTY = "--xla_backend_optimization_level=0"
+if importlib.metadata.version("jaxlib").startswith("0.10."):  # XLA dies of unknown flags
+  HASTY += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", HASTY)
 # Workers of xdist and processes that tests start find it in their environment.
 OWN_CACHE = None
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
