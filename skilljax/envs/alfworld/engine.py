@@ -13,7 +13,6 @@ Must not know about: files of games, tasks, episodes.
 
 import contextlib
 import functools
-import gc
 import hashlib
 import io
 import os
@@ -66,18 +65,6 @@ def _guarded_process() -> Iterator[None]:
       yield
   finally:
     sys.argv = argv
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-  """A translation makes a million objects and drops none: do not look for garbage."""
-  enabled = gc.isenabled()
-  gc.disable()
-  try:
-    yield
-  finally:
-    if enabled:
-      gc.enable()
 
 
 @functools.cache
@@ -156,8 +143,7 @@ class Translator:
       path = self._path(domain, problem)
       sas = read_cached(path)
       if sas is None:
-        with _no_collection():
-          task, sas = self._original(domain, problem)
+        task, sas = self._original(domain, problem)
         write_cached(path, sas)
       else:
         task = self._parse(domain, problem)
