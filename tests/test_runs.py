@@ -111,7 +111,7 @@ def wait_for_checkpoint(process: subprocess.Popen, folder: pathlib.Path, step: i
 
 def last_checkpoint(folder: pathlib.Path) -> dict:
   """Checksums of parameters and optimiser state, and the banks with their statistics."""
-  unit = json.loads((folder / "checkpoints" / "4" / "host" / "metadata").read_text())
+  unit = json.loads((folder / "checkpoints" / "6" / "host" / "metadata").read_text())
   assert any("opt" in name for name in unit["manifest"]), list(unit["manifest"])[:3]
   return unit
 
@@ -119,20 +119,20 @@ def last_checkpoint(folder: pathlib.Path) -> dict:
 @pytest.mark.timeout(600)
 def test_a_killed_run_ends_bit_for_bit_like_a_straight_one(root, cold_policy, tmp_path):
   straight, killed = tmp_path / "straight", tmp_path / "killed"
-  process = train_in_process(root, cold_policy, killed, updates=4)
-  wait_for_checkpoint(process, killed, 2)
+  process = train_in_process(root, cold_policy, killed, updates=6)
+  wait_for_checkpoint(process, killed, 3)
   process.send_signal(signal.SIGKILL)
   process.communicate()
   assert not (killed / "policy").exists()
   for folder in (killed, straight):
-    process = train_in_process(root, cold_policy, folder, updates=4)
+    process = train_in_process(root, cold_policy, folder, updates=6)
     error = process.communicate()[1].decode()
     assert process.returncode == 0, error[-2000:]
   for name in RESULTS:
     assert (killed / name).read_bytes() == (straight / name).read_bytes(), name
   assert last_checkpoint(killed) == last_checkpoint(straight)
   rows = [json.loads(line) for line in (killed / "metrics.jsonl").open()]
-  assert [row["step"] for row in rows] == [1, 2, 3, 4]
+  assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.timeout(600)
