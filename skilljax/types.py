@@ -31,6 +31,8 @@ class Task:
     family: task family; the retrieval category.
     name: unique inside (env, split) and enough to rebuild the task.
     seed: environment seed.
+    cluster: tasks of one cluster are alike (one product to buy, one room and goal), so
+      intervals do not count them as independent; '' is a task of its own.
   """
 
   env: str
@@ -39,6 +41,7 @@ class Task:
   family: str
   name: str
   seed: int = 0
+  cluster: str = ""
 
   @property
   def key(self) -> str:

@@ -91,6 +91,7 @@ class EpisodeRecord:
   bank_size: int  # skills shown in the prompt
   episode_return: float
   fault: str
+  cluster: str = ""  # of the task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,4 +244,5 @@ def _records(arm: str, pass_index: int, plan: Plan, rollout: Rollout):
       bank_size=len(trajectory.shown_skills),
       episode_return=trajectory.episode_return,
       fault=trajectory.fault,
+      cluster=node.task.cluster,
     )

@@ -1,7 +1,9 @@
 """Numbers with intervals from evaluation records: means, differences, tables.
 
-The unit of resampling is a cluster: a scope where there are several (tasks of one estate
-share its rules and its bank, so they are not independent), a task otherwise.
+The unit of resampling is a cluster, because what shares much is not independent: a scope
+where there are several (one estate has its rules and its bank), else what the benchmark
+calls alike (`Task.cluster`), else a task. Source: Miller, "Adding Error Bars to Evals"
+(arXiv:2411.00640), whose clustered standard errors these intervals bootstrap.
 
 Must not know about: how the records were made.
 """
@@ -68,10 +70,10 @@ def interval(means: np.ndarray, level: float) -> tuple[float, float]:
 
 
 def cluster_of(records: Sequence[EpisodeRecord]) -> Callable[[EpisodeRecord], str]:
-  """Scopes as clusters where there are several, tasks otherwise."""
+  """Scopes as clusters where there are several, else the clusters of the tasks."""
   if len({r.scope for r in records}) > 1:
     return lambda record: record.scope
-  return lambda record: record.task
+  return lambda record: record.cluster or record.task
 
 
 def succeeded(record: EpisodeRecord) -> float:
@@ -131,6 +133,20 @@ def difference(
   )
 
 
+def whole_clusters(records: Sequence[EpisodeRecord]) -> float | None:
+  """Share of clusters of which a pass solved every task, mean over passes.
+
+  AppWorld's scenario goal completion. None where no cluster has several tasks.
+  """
+  won: dict[tuple[int, str], list[bool]] = {}
+  for record in records:
+    key = (record.pass_index, record.cluster or record.task)
+    won.setdefault(key, []).append(bool(succeeded(record)))
+  if all(len(tasks) == 1 for tasks in won.values()):
+    return None
+  return float(np.mean([all(tasks) for tasks in won.values()]))
+
+
 def metrics(
   records: Sequence[EpisodeRecord], *, name: str, num_tasks: int
 ) -> dict[str, float]:
@@ -156,6 +172,8 @@ def metrics(
     rows[f"{prefix}/success_{covered}of{num_tasks}"] = mean(group).mean
     rows[f"{prefix}/return_{covered}of{num_tasks}"] = mean(group, returned).mean
     rows[f"{prefix}/turns"] = float(np.mean([r.num_turns for r in group]))
+    if (share := whole_clusters(group)) is not None:
+      rows[f"{prefix}/whole_clusters"] = share
   return rows
 
 

@@ -155,6 +155,7 @@ class _Round:
       "bank_size": 0,
       "episode_return": self.total,
       "fault": self.fault,
+      "cluster": self.task.cluster,
     }
 
 

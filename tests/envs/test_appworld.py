@@ -82,6 +82,7 @@ def test_splits_are_the_id_files(settings):
   source = appworld.AppworldSource(settings)
   names = [task.name for task in source.tasks("train")]
   assert names == ["a1_1", "a1_2", "b2_1", "c3_1"]
+  assert [task.cluster for task in source.tasks("train")] == ["a1", "a1", "b2", "c3"]
   assert [task.name for task in source.tasks("dev")] == ["d4_1"]
   assert source.scopes("train") == ("appworld",)
   assert source.stream("appworld", "dev") == source.tasks("dev")

@@ -58,6 +58,9 @@ def test_every_split_is_whole_and_ordered(source):
   ]
   parts = [source.tasks(split) for split in ("train", "dev", "test")]
   assert [len(part) for part in parts] == [472, 80, 248]
+  # The four families are variants of one conversation.
+  assert len({task.cluster for task in parts[2]}) == 62
+  assert len({(task.cluster, task.family) for task in parts[2]}) == 248
   names = [task.name for part in parts for task in part]
   assert sorted(names) == sorted(everyone)
   assert {(t.env, t.scope) for t in source.tasks("train")} == {("bfcl", "bfcl")}

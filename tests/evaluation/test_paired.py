@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ from skilljax.evaluation.paired import (
   metrics,
   returned,
   table,
+  whole_clusters,
 )
 
 
@@ -27,6 +29,7 @@ def record(
   family="heat",
   graded=None,
   fault="",
+  cluster="",
 ):
   return EpisodeRecord(
     arm=arm,
@@ -41,6 +44,7 @@ def record(
     bank_size=0,
     episode_return=float(won) if graded is None else graded,
     fault=fault,
+    cluster=cluster,
   )
 
 
@@ -97,6 +101,34 @@ def test_scopes_are_the_clusters_where_there_are_several():
   assert (estimate.clusters, estimate.count) == (2, 9)
   assert estimate.mean == pytest.approx(6 / 9)
   assert str(estimate) == " 66.7% [50.0%, 100.0%]"
+
+
+def test_tasks_that_are_alike_are_one_cluster():
+  rows = [record(f"t{i}", i < 2, cluster="xxyy"[i]) for i in range(4)]
+  assert mean(rows) == Estimate(0.5, 0.0, 1.0, 4, 2)
+  rows += [record("t4", 1)]  # a task of its own
+  assert mean(rows).clusters == 3
+  rows += [record("u", 1, scope="b")]  # scopes hold whole clusters
+  assert mean(rows).clusters == 2
+  arms = rows[:4] + [dataclasses.replace(r, arm="frozen", success=True) for r in rows[:4]]
+  assert difference(arms, "frozen", "no_bank") == Estimate(0.5, 0.0, 1.0, 4, 2)
+
+
+def test_a_cluster_is_whole_where_a_pass_solves_all_of_it():
+  rows = [record(f"t{i}", i != 3, cluster="xxyy"[i]) for i in range(4)]
+  assert whole_clusters(rows) == 0.5
+  # A second pass wins the other half of y: no pass won all of it.
+  rows += [record(f"t{i}", i != 2, cluster="xxyy"[i], pass_index=1) for i in range(4)]
+  assert whole_clusters(rows) == 0.5
+  rows[1] = record("t1", 1, cluster="x", fault="gone")
+  assert whole_clusters(rows) == 0.25
+  assert metrics(rows, name="n", num_tasks=4)["eval/n/bank_no/whole_clusters"] == 0.25
+
+
+def test_tasks_of_their_own_have_no_whole_clusters():
+  rows = [record(f"t{i}", 1, pass_index=p) for i in range(3) for p in range(2)]
+  assert whole_clusters(rows) is None
+  assert not any("whole" in name for name in metrics(rows, name="n", num_tasks=3))
 
 
 def test_passes_of_a_task_are_one_cluster():

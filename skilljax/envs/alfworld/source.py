@@ -67,6 +67,13 @@ class AlfworldSource(OneScopeSource):
 
   def _list_tasks(self, split: str) -> tuple[Task, ...]:
     return tuple(
-      Task(env=ENV_NAME, split=split, scope=ENV_NAME, family=game.family, name=game.name)
+      Task(
+        env=ENV_NAME,
+        split=split,
+        scope=ENV_NAME,
+        family=game.family,
+        name=game.name,
+        cluster=game.name.partition("/")[0],  # one goal in one room
+      )
       for game in self._index(split).values()
     )

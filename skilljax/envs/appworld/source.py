@@ -108,8 +108,7 @@ class AppworldSource(OneScopeSource):
     Raises:
       ValueError: the train split has fewer such tasks.
     """
-    scenario = task.name.partition("_")[0]
-    pool = [t for t in self.tasks("train") if t.name.partition("_")[0] != scenario]
+    pool = [t for t in self.tasks("train") if t.cluster != task.cluster]
     if not 0 <= num <= len(pool):
       raise ValueError(
         f"num={num} must be in [0, {len(pool)}], the train tasks of other scenarios "
@@ -127,7 +126,14 @@ class AppworldSource(OneScopeSource):
     # A tag may follow the id.
     names = [line.partition(":")[0].strip() for line in lines if line.strip()]
     return tuple(
-      Task(env=ENV_NAME, split=split, scope=ENV_NAME, family=self.families[0], name=name)
+      Task(
+        env=ENV_NAME,
+        split=split,
+        scope=ENV_NAME,
+        family=self.families[0],
+        name=name,
+        cluster=name.partition("_")[0],  # the scenario
+      )
       for name in names
     )
 

@@ -80,7 +80,14 @@ class BfclSource(OneScopeSource):
       raise ValueError(f"split={split!r} must be one of {SPLITS}")
     sides = self._benchmark.sides
     return tuple(
-      Task(env=ENV_NAME, split=split, scope=ENV_NAME, family=s.family, name=s.name)
+      Task(
+        env=ENV_NAME,
+        split=split,
+        scope=ENV_NAME,
+        family=s.family,
+        name=s.name,
+        cluster=str(s.number),  # the four families are variants of one conversation
+      )
       for s in self._benchmark.scenarios.values()
       if split in ("all", sides[s.number])
     )

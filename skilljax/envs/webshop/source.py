@@ -110,6 +110,7 @@ class WebshopSource(OneScopeSource):
           scope=ENV_NAME,
           family=goals[index].category,
           name=f"{index}-{goals[index].asin}",
+          cluster=goals[index].asin,
         )
         for index in indices
       )

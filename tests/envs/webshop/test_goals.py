@@ -79,6 +79,12 @@ def test_split_by_product_shares_no_product(shop):
   assert len(splits["train"]) > 3000
 
 
+def test_goals_of_one_product_are_one_cluster(source, shop):
+  goals, tasks = shop[1].goals, source.tasks("test")
+  assert [task.cluster for task in tasks] == [goal.asin for goal in goals[:500]]
+  assert len({task.cluster for task in tasks}) == 146
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_probes_are_train_goals_of_other_products(source, split):
   for task in source.tasks(split)[:20]:
