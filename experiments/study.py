@@ -6,6 +6,7 @@
 An interrupted study goes on where it stopped. `--dry_run` prints the next command.
 """
 
+import signal
 import subprocess
 import sys
 
@@ -27,6 +28,8 @@ def main(_):
   if DRY_RUN.value:
     print(study.next_step(plan, WORKDIR.value) or "nothing left to do")
     return
+  # So that the command that runs ends too, as it does with ^C.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
   try:
     print(study.run(plan, WORKDIR.value))
   except subprocess.CalledProcessError as error:

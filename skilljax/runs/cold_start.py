@@ -35,6 +35,7 @@ from skilljax.models.config import ModelConfig
 from skilljax.models.hf_io import save_checkpoint
 from skilljax.models.transformer import init_params
 from skilljax.runs import kept
+from skilljax.runs.claim import claims_folder
 from skilljax.settings import Settings
 from skilljax.types import Task
 
@@ -43,6 +44,7 @@ _FOLDERS = (POLICY, "demonstrations", "checkpoints", "tensorboard")
 _FILES = ("config.json", "metrics.jsonl", kept.DATASET)
 
 
+@claims_folder
 def run(
   settings: Settings,
   folder: str | Path,

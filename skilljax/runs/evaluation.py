@@ -27,6 +27,7 @@ from skilljax.evaluation import exact, paired
 from skilljax.metrics import Progress
 from skilljax.rollout.results import Rollout
 from skilljax.runs import origin
+from skilljax.runs.claim import claims_folder
 from skilljax.runs.passes import FOLDER, Passes
 from skilljax.runs.records import edit_fields
 from skilljax.runs.training import read_banks, write_banks
@@ -41,6 +42,7 @@ FOLDERS = ("banks", FOLDER)
 Tasks = Mapping[str, Sequence[Task]]  # by scope
 
 
+@claims_folder
 def run(
   settings: Settings,
   policy_folder: str | Path,

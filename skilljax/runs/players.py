@@ -27,6 +27,7 @@ from skilljax.envs.pool import EnvPool
 from skilljax.evaluation.exact import EpisodeRecord, Evaluation, Pass
 from skilljax.metrics import Progress
 from skilljax.runs import evaluation
+from skilljax.runs.claim import claims_folder
 from skilljax.runs.passes import Passes
 from skilljax.settings import Settings
 from skilljax.types import Fault, Observation, Task, episode_score
@@ -77,6 +78,7 @@ class ScriptedPlayer:
     return parse_action(reply, code=self._code).action
 
 
+@claims_folder
 def run(settings: Settings, player: str, folder: str | Path) -> dict[str, Any]:
   """Plays the evaluation tasks; returns the summary that it also writes.
 

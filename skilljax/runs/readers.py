@@ -20,6 +20,7 @@ from skilljax.engine.scripted import ScriptedEngine
 from skilljax.envs.household import HouseholdAgent
 from skilljax.evaluation import exact
 from skilljax.runs import evaluation
+from skilljax.runs.claim import claims_folder
 from skilljax.runs.passes import Passes
 from skilljax.settings import Settings
 
@@ -73,6 +74,7 @@ class ReaderEngine:
     del self._keys[sequence]
 
 
+@claims_folder
 def run(settings: Settings, folder: str | Path) -> dict[str, Any]:
   """Evaluates the reader in the arms of section `eval`; returns the written summary.
 

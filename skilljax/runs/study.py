@@ -29,6 +29,7 @@ from skilljax import settings as settings_lib
 from skilljax.config import ConfigError
 from skilljax.evaluation import paired
 from skilljax.runs import comparison
+from skilljax.runs.claim import claims_folder
 from skilljax.runs.players import PLAYERS
 
 COLD = "cold"
@@ -235,6 +236,7 @@ def next_step(study: Study, folder: str | Path) -> Step | None:
   return next((s for s in steps(study, Path(folder)) if not ledger.has(s)), None)
 
 
+@claims_folder
 def run(
   study: Study,
   folder: str | Path,

@@ -25,6 +25,7 @@ from skilljax.envs import table
 from skilljax.envs.pool import EnvPool
 from skilljax.metrics import MetricWriter, Progress, peak_rss_bytes, rss_bytes
 from skilljax.runs import origin as origins
+from skilljax.runs.claim import claims_folder
 from skilljax.runs.cold_start import write_policy
 from skilljax.runs.initial_banks import fingerprint, read_initial_banks
 from skilljax.runs.records import Recorder
@@ -40,6 +41,7 @@ _FILES = (
 )
 
 
+@claims_folder
 def run(settings: Settings, policy_folder: str | Path, folder: str | Path) -> Path:
   """Trains from a policy folder, or goes on from the last checkpoint in `folder`.
 
