@@ -16,7 +16,7 @@ Variants: `:debug`, `:grpo` (no skills), `:gigpo` (no skills, see `recipes/gigpo
 
 import ml_collections
 
-from configs import debug
+from configs import debug, defaults
 from skilljax.config import parse_arg
 
 
@@ -144,7 +144,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.eval.width = 16  # games between two commits of the evolving arm
   if variant.debug:
     _shrink(c)
-  return c.lock()
+  return defaults.fill(c).lock()
 
 
 def without_drills(c: ml_collections.ConfigDict, max_len: int):

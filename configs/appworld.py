@@ -19,7 +19,7 @@ Variants: `:on=v5p_8`, `:split=test_challenge`, `:seed=1`, `:updates=300`.
 
 import ml_collections
 
-from configs import pretrained
+from configs import defaults, pretrained
 from configs.alfworld_qwen25_7b import PLACES
 
 
@@ -37,4 +37,4 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.pool.step_timeout_s = 320.0  # the code, then the verdict
   c.agent.budget.act_tokens = 1024  # a program
   del c.cold_start, c.sft
-  return c.lock()
+  return defaults.fill(c).lock()

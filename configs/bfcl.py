@@ -17,7 +17,7 @@ Variants: `:debug`, `:grpo` (no skills), `:split=test`, `:seed=1`, `:updates=30`
 
 import ml_collections
 
-from configs import debug
+from configs import debug, defaults
 from skilljax.config import parse_arg
 
 
@@ -129,7 +129,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.eval.width = 16  # conversations between two commits of the evolving arm
   if variant.debug:
     _shrink(c)
-  return c.lock()
+  return defaults.fill(c).lock()
 
 
 def _shrink(c: ml_collections.ConfigDict):

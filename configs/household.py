@@ -16,6 +16,7 @@ Variants: `:debug` (under a minute), `:grpo` (no skills), `:seed=1`, `:updates=6
 
 import ml_collections
 
+from configs import defaults
 from skilljax.config import parse_arg
 
 
@@ -138,7 +139,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.eval.warmup_tasks = 12
   if variant.debug:
     _shrink(c)
-  return c.lock()
+  return defaults.fill(c).lock()
 
 
 def _shrink(c: ml_collections.ConfigDict):

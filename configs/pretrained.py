@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import ml_collections
 
+from configs import defaults
 from skilljax.config import ConfigError, parse_arg
 
 Sizes = tuple[int, int, int]  # data, fsdp, tensor
@@ -57,7 +58,7 @@ def alfworld(arg: str, *, places: Mapping[str, Place]) -> ml_collections.ConfigD
   c.eval.split = variant.split
   if variant.debug:
     _shrink(c)
-  return c.lock()
+  return defaults.fill(c).lock()
 
 
 def webshop(arg: str, *, places: Mapping[str, Place]) -> ml_collections.ConfigDict:
@@ -79,7 +80,7 @@ def webshop(arg: str, *, places: Mapping[str, Place]) -> ml_collections.ConfigDi
   c.eval.split = variant.split
   if variant.debug:
     _shrink(c)
-  return c.lock()
+  return defaults.fill(c).lock()
 
 
 def _read(

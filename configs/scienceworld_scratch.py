@@ -16,7 +16,7 @@ Variants: `:debug`, `:grpo` (no skills), `:split=test`, `:seed=1`, `:updates=30`
 
 import ml_collections
 
-from configs import alfworld_scratch, debug
+from configs import alfworld_scratch, debug, defaults
 
 MAX_LEN = 2048  # tokens of an episode with its review
 
@@ -40,4 +40,4 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   alfworld_scratch.without_drills(c, debug.MAX_LEN if small else MAX_LEN)
   if small:  # a world takes half a second to load
     c.cold_start.episodes, c.cold_start.tokenizer_episodes = 4, 2
-  return c.lock()
+  return defaults.fill(c).lock()

@@ -15,7 +15,7 @@ Variants: `:debug`, `:grpo` (no skills), `:split=test`, `:seed=1`, `:updates=30`
 
 import ml_collections
 
-from configs import alfworld_scratch, debug
+from configs import alfworld_scratch, debug, defaults
 
 MAX_LEN = 2048  # tokens of an episode with its review
 
@@ -39,4 +39,4 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.pool.envs_per_worker = 2 if small else 16
   c.pool.recycle_after_episodes = 0  # the engine does not leak
   alfworld_scratch.without_drills(c, debug.MAX_LEN if small else MAX_LEN)
-  return c.lock()
+  return defaults.fill(c).lock()

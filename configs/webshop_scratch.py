@@ -20,7 +20,7 @@ all seeds share those of 0), `:seed=1`, `:updates=30`.
 
 import ml_collections
 
-from configs import debug
+from configs import debug, defaults
 from skilljax.config import parse_arg
 
 
@@ -169,7 +169,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.eval.width = 16  # goals between two commits of the evolving arm
   if variant.debug:
     _shrink(c)
-  return c.lock()
+  return defaults.fill(c).lock()
 
 
 def _shrink(c: ml_collections.ConfigDict):

@@ -6,6 +6,8 @@
       --training=runs/s0/rl --training=runs/s1/rl
 """
 
+import sys
+
 from absl import app, flags
 
 from skilljax.runs import comparison
@@ -26,10 +28,13 @@ def main(_):
   for text in EVALUATIONS.value:
     label, _, folder = text.partition(":")
     recipes.setdefault(label, []).append(folder)
-  if recipes:
-    print(comparison.compare(recipes))
-  if TRAINING.value:
-    print(comparison.edits_table(TRAINING.value))
+  try:
+    if recipes:
+      print(comparison.compare(recipes))
+    if TRAINING.value:
+      print(comparison.edits_table(TRAINING.value))
+  except ValueError as error:
+    sys.exit(f"cannot compare: {error}")
 
 
 if __name__ == "__main__":

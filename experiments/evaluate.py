@@ -15,6 +15,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from experiments import command_line
+from skilljax.config import ConfigError
 from skilljax.runs import evaluation, players, readers
 from skilljax.settings import read_settings
 
@@ -32,6 +33,10 @@ def main(_):
   # Orbax and TFDS narrate every file at INFO.
   logging.set_verbosity(logging.WARNING)
   settings = read_settings(CONFIG.value)
+  if PLAYER.value and BANKS.value is not None:
+    raise ConfigError(
+      f"--banks={BANKS.value} has no effect with --player={PLAYER.value}; leave it out"
+    )
   if PLAYER.value == readers.NAME:
     summary = readers.run(settings, WORKDIR.value)
   elif PLAYER.value:

@@ -58,7 +58,7 @@ def open_source(settings: Settings, split: str, *, key: str) -> envs.TaskSource:
   try:
     source = table.make_source(settings.env_name, settings.env)
     source.tasks(split)
-  except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
+  except (OSError, ModuleNotFoundError, RuntimeError, ValueError) as error:
     raise ConfigError(
       f"{error} (environment {settings.env_name!r}, {key}={split!r})"
     ) from error
@@ -207,11 +207,16 @@ def add_adapters(policy: Policy, settings: Settings) -> Policy:
 
 
 def make_pool(settings: Settings) -> EnvPool:
-  """Environments of a config; close it, or use it as a context manager."""
-  return EnvPool(
-    functools.partial(table.make_env, settings.env_name, settings.env),
-    **dataclasses.asdict(settings.pool),
-  )
+  """Environments of a config; close it, or use it as a context manager.
+
+  Raises:
+    ConfigError: an environment of this process cannot be built.
+  """
+  make = functools.partial(table.make_env, settings.env_name, settings.env)
+  try:
+    return EnvPool(make, **dataclasses.asdict(settings.pool))
+  except (OSError, ModuleNotFoundError, RuntimeError, ValueError) as error:
+    raise ConfigError(f"{error} (environment {settings.env_name!r})") from error
 
 
 def make_runner(

@@ -16,6 +16,7 @@ import difflib
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import types
 import typing
@@ -240,6 +241,8 @@ def cast(value: Any, hint: Any, key: str) -> Any:
   The only conversions: int → float, list → tuple, section → dataclass or dict.
   """
   origin, args = typing.get_origin(hint), typing.get_args(hint)
+  if isinstance(value, float) and not math.isfinite(value):
+    raise ConfigError(f"config key {key} = {value} must be a finite number")
   if hint is Any:
     return value
   if dataclasses.is_dataclass(hint) and is_section(value):

@@ -43,6 +43,8 @@ def check_writable(
     key: the flag, for the message.
     folders, files: names that the run will write in it.
   """
+  if not os.fspath(folder):
+    raise ConfigError(f"{key} is empty; it must name a folder")
   check_local(folder, key=key)
   path = Path(folder)
   _check_folder(path, f"{key}={folder}")

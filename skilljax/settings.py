@@ -14,7 +14,7 @@ import ml_collections
 from skilljax.agents import chat as chat_lib
 from skilljax.agents import chat_template, prompts
 from skilljax.cold_start import ColdStartSettings
-from skilljax.config import ConfigError, Reader
+from skilljax.config import ConfigError, Reader, build
 from skilljax.engine.settings import EngineSettings
 from skilljax.envs import table
 from skilljax.envs.pool import check_arguments
@@ -210,6 +210,7 @@ def read_settings(config: ml_collections.ConfigDict) -> Settings:
 def _read(reader: Reader) -> Settings:
   name = reader.get("env.name")
   env_values = {k: v for k, v in reader.get("env").items() if k != "name"}
+  env = build(table.settings_type(name), env_values, prefix="env")
   train = reader.build(TrainSettings, "train")
   optional = reader.config
   chat, style = reader.get("agent.chat"), reader.get("agent.style")
@@ -243,7 +244,7 @@ def _read(reader: Reader) -> Settings:
   return Settings(
     seed=reader.get("seed"),
     env_name=name,
-    env=table.make_settings(name, env_values),
+    env=env,
     pool=reader.build(PoolSettings, "pool"),
     chat=chat,
     style=STYLES[style],

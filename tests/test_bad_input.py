@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from skilljax import assembly, folders, preflight
+from skilljax import assembly, config, folders, preflight
 from skilljax.config import ConfigError
 from skilljax.data.tokenizer import train_tokenizer
 from skilljax.models.transformer import init_params
 from skilljax.runs import cold_start, evaluation, players, training
+from skilljax.settings import read_settings
 from tests.agents import checkpoints
 from tests.test_runs import HOUSEHOLD, settings_of
 
@@ -209,6 +210,42 @@ def test_a_folder_that_cannot_be_written(settings, policy, command, place, said)
   with pytest.raises(ConfigError, match=said):
     start[command]()
   assert not pathlib.Path("gs:").exists()
+
+
+def test_a_folder_without_a_name(settings, policy, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(ConfigError, match="--workdir is empty; it must name a folder"):
+    evaluation.run(settings, policy, "")
+  assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize(
+  ("path", "overrides", "said"),
+  [
+    (
+      "alfworld_scratch",
+      {"env.human_goals": "yes"},
+      "env.human_goals = 'yes' has ty",
+    ),
+    ("webshop_scratch", {"env.price_seed": 1.5}, "env.price_seed = 1.5 has type float"),
+    ("household", {"eval.temperature": float("nan")}, "temperature = nan must be a fin"),
+  ],
+)
+def test_values_of_another_type(repo_root, path, overrides, said):
+  section = config.load(str(repo_root / f"configs/{path}.py"))
+  with section.unlocked(), section.ignore_type():
+    section.update_from_flattened_dict(overrides)
+  with pytest.raises(ConfigError, match=said):
+    read_settings(section)
+
+
+def test_environments_that_cannot_be_built(repo_root):
+  overrides = {"env.games": ("coin",), "env.params": ("coin:nope=4",)}
+  settings = settings_of(
+    "configs/textworld_express.py", repo_root, {**overrides, "pool.num_workers": 0}
+  )
+  with pytest.raises(ConfigError, match=r"\(environment 'textworld_express'\)"):
+    assembly.make_pool(settings)
 
 
 def test_files_in_the_way(tmp_path, monkeypatch):

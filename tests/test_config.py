@@ -85,6 +85,12 @@ def test_build_refuses(values, message):
     build(**values)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_are_finite(value):
+  with pytest.raises(config_lib.ConfigError, match=r"x.rate = -?(nan|inf) must be a"):
+    config_lib.cast(value, float, "x.rate")
+
+
 def test_given_fields_are_not_for_the_config():
   settings = config_lib.build(
     Settings, section(num_slots=1), prefix="engine", vocab_size=7

@@ -1,5 +1,6 @@
 """The folder of an evaluation: what it holds, a killed one that goes on, empty arms."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -7,11 +8,13 @@ import jax
 import pytest
 
 from skilljax import assembly, config
+from skilljax.envs import table
 from skilljax.envs.household import HouseholdEnv
 from skilljax.evaluation.exact import EvalSettings
 from skilljax.models.transformer import init_params
 from skilljax.runs import cold_start, evaluation
 from skilljax.runs.training import write_banks
+from skilljax.settings import PoolSettings
 from skilljax.skills.bank import GENERAL, from_skills
 from skilljax.types import Skill
 from tests.rollout import worlds
@@ -24,6 +27,7 @@ CONFIGS = sorted(
 )
 BANK = from_skills([Skill("", GENERAL, "go on", "go on.", "always")])
 EPISODES = 4  # of one arm: two estates, two tasks each
+ESTATE = "estate-19"  # one of the two
 
 
 class Engine(worlds.KeyedEngine):
@@ -133,7 +137,7 @@ def test_passes_of_another_evaluation_are_not_taken(
     policy = make_policy(repo_root, tmp_path / "other", seed=seed)
   banks = tmp_path / "banks" if (bank := change.pop("banks", None)) else None
   if banks:
-    write_banks(banks, {"estate-0": bank})
+    write_banks(banks, {ESTATE: bank})
   settings = settings_with(repo_root, **change)
   with pytest.raises(config.ConfigError, match=rf"1 finished passes .*{said}"):
     evaluation.run(settings, policy, killed, banks_folder=banks)
@@ -148,6 +152,51 @@ def test_a_damaged_pass_is_named_and_more_passes_are_welcome(repo_root, policy, 
     evaluation.run(settings_with(repo_root), policy, killed)
 
 
+def test_a_finished_evaluation_is_not_played_again(
+  repo_root, policy, tmp_path, monkeypatch, capsys
+):
+  settings = settings_with(repo_root, passes=1)
+  summary = evaluation.run(settings, policy, tmp_path)
+  assert len(summary["commits"]) == 1
+  before, count = contents(tmp_path), Deadly(monkeypatch)
+  capsys.readouterr()
+  assert evaluation.run(settings, policy, tmp_path) == summary
+  assert "summary.json is there already, nothing is played" in capsys.readouterr().out
+  write_banks(tmp_path / "b", {ESTATE: BANK})
+  for changed, banks, said in (
+    ({"passes": 2}, None, "passes differ"),
+    ({"passes": 1, "temperature": 0.9}, None, "config section eval differ"),
+    ({"passes": 1}, tmp_path / "b", "--banks differ"),
+  ):
+    other = settings_with(repo_root, **changed)
+    with pytest.raises(config.ConfigError, match=rf"summary.json is the .*: {said}"):
+      evaluation.run(other, policy, tmp_path, banks_folder=banks)
+  assert count.num == 0
+  del (after := contents(tmp_path))[f"b/{ESTATE}.json"]
+  assert after == before
+  (tmp_path / "summary.json").write_text("[]")
+  with pytest.raises(config.ConfigError, match=r"summary.json is no summary .*remove it"):
+    evaluation.run(settings, policy, tmp_path)
+
+
+def test_a_pass_of_another_commit_is_told(repo_root, policy, killed):
+  path = killed / "passes" / "0.json"
+  path.write_text(json.dumps({**json.loads(path.read_text()), "commit": "0ld"}))
+  summary = evaluation.run(settings_with(repo_root), policy, killed)
+  assert summary["commits"] == ["0ld", summary["stamp"]["git_commit"]]
+
+
+def test_banks_of_scopes_that_nobody_plays_are_refused(repo_root, policy, tmp_path):
+  settings = settings_with(repo_root)
+  (tmp_path / "none").mkdir()
+  write_banks(tmp_path / "other", {"alfworld": BANK})
+  for name, there in (("none", "no bank"), ("other", "alfworld.json")):
+    said = rf"--banks=.*{name} holds {there}; it must .*, for example estate-"
+    with pytest.raises(config.ConfigError, match=said):
+      evaluation.run(settings, policy, tmp_path / "run", banks_folder=tmp_path / name)
+  assert not (tmp_path / "run").exists()
+
+
 def test_an_arm_that_could_only_repeat_another_is_left_out(
   repo_root, policy, tmp_path, capsys
 ):
@@ -157,7 +206,7 @@ def test_an_arm_that_could_only_repeat_another_is_left_out(
   assert summary["interactions"] == 2 * EPISODES and summary["given_banks"] == ""
   said = capsys.readouterr().out
   assert "frozen arm left out" in said and "eval.warmup_tasks, or give --banks" in said
-  write_banks(tmp_path / "banks", {"estate-0": BANK})
+  write_banks(tmp_path / "banks", {ESTATE: BANK})
   summary = evaluation.run(
     settings, policy, tmp_path / "with", banks_folder=tmp_path / "banks"
   )
@@ -167,6 +216,19 @@ def test_an_arm_that_could_only_repeat_another_is_left_out(
   alone = settings_with(repo_root, warmup_tasks=0, arms=("frozen",))
   with pytest.raises(config.ConfigError, match=r"eval\.arms=\('frozen',\): .*--banks"):
     evaluation.run(alone, policy, tmp_path / "alone")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_flags_may_set_everything_about_evaluations_and_environments(repo_root, name):
+  c = config.load(str(repo_root / "configs" / f"{name}.py"))
+  kinds = {
+    "env": table.settings_type(c.env.name),
+    "pool": PoolSettings,
+    "eval": EvalSettings,
+  }
+  for section, kind in kinds.items():
+    missing = {field.name for field in dataclasses.fields(kind)} - set(c[section])
+    assert not missing, section
 
 
 @pytest.mark.parametrize("name", CONFIGS)

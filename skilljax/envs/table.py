@@ -138,13 +138,22 @@ def _kind(name: str) -> EnvKind:
   return _KINDS[name]()
 
 
+def settings_type(name: str) -> type:
+  """The dataclass whose fields are the keys of config section `env`.
+
+  Raises:
+    ValueError: unknown environment.
+  """
+  return _kind(name).settings
+
+
 def make_settings(name: str, values: Mapping[str, Any]) -> Any:
   """The settings record of an environment, from a plain mapping.
 
   Raises:
     ValueError: unknown environment, unknown key, or a value out of range.
   """
-  settings = _kind(name).settings
+  settings = settings_type(name)
   known = [field.name for field in dataclasses.fields(settings)]
   unknown = sorted(set(values) - set(known))
   if unknown:

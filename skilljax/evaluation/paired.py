@@ -76,6 +76,21 @@ def cluster_of(records: Sequence[EpisodeRecord]) -> Callable[[EpisodeRecord], st
   return lambda record: record.cluster or record.task
 
 
+def with_clusters(
+  records: Iterable[EpisodeRecord], clusters: Mapping[str, str]
+) -> tuple[EpisodeRecord, ...]:
+  """Records with the cluster of their task, where older code has left it out.
+
+  Args:
+    records: of any version.
+    clusters: key of a task -> cluster.
+  """
+  return tuple(
+    r if r.cluster else dataclasses.replace(r, cluster=clusters.get(r.task, ""))
+    for r in records
+  )
+
+
 def succeeded(record: EpisodeRecord) -> float:
   """1 for a success, else 0; a faulty episode is a failure."""
   return float(record.success and not record.fault)

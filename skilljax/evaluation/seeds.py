@@ -210,6 +210,8 @@ def _contrasts(
   pairs = [(arm, arm, arm) for arm in arms if arm in others]
   if "no_bank" in others:
     pairs += [(f"{a} - no_bank of {name}", a, "no_bank") for a in arms if a != "no_bank"]
+  if not pairs:
+    return [f"  not compared: it has {', '.join(arms)}, {name} {', '.join(others)}"]
   return [
     f"  {title:<28}{contrast(runs, base, arm, other_arm=other, measure=measure)}"
     for title, arm, other in pairs

@@ -86,7 +86,11 @@ class Runner:
 
   def shown_skills(self, task: Task, bank: SkillBank) -> tuple[tuple[str, ...], str]:
     """The skills a task's prompt shows under a bank: (ids, rendered section)."""
-    query = Query(text=self.goal_of(task), category=task.family)
+    try:
+      goal = self.goal_of(task)
+    except (OSError, ValueError, RuntimeError):  # the reset says what is wrong with it
+      goal = ""
+    query = Query(text=goal, category=task.family)
     skills = self.retriever(query, bank, None)
     ids = tuple(skill.skill_id for skill in skills)
     return ids, self.style.render_skills(skills)

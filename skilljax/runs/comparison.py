@@ -7,8 +7,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from skilljax.evaluation import seeds
+from skilljax.config import flatten
+from skilljax.evaluation import paired, seeds
 from skilljax.evaluation.exact import EpisodeRecord
 from skilljax.evaluation.paired import Estimate
 
@@ -29,24 +31,93 @@ def read_evaluation(folder: str | Path) -> list[EpisodeRecord]:
   return records
 
 
+def read_together(folders: Sequence[str | Path]) -> tuple[EpisodeRecord, ...]:
+  """The records of evaluations of the same tasks, by any version. Errors as above."""
+  records = [record for folder in folders for record in read_evaluation(folder)]
+  return paired.with_clusters(records, {r.task: r.cluster for r in records if r.cluster})
+
+
 def compare(evaluations: Mapping[str, Sequence[str | Path]]) -> str:
   """A table of recipes: label -> evaluation folders, one a seed.
 
   Raises:
-    ValueError: unreadable folders, one that is named twice, or folders of one recipe
-      that did not play the same tasks in the same arms.
+    ValueError: unreadable folders, one that is named twice, folders that did not play the
+      same tasks, or folders of one recipe that did not in the same arms.
   """
   recipes = {}
   for label, folders in evaluations.items():
     _check_distinct(folders)
     recipes[label] = [read_evaluation(folder) for folder in folders]
-    played = [{(r.arm, r.pass_index, r.task) for r in run} for run in recipes[label]]
-    for folder, tasks in zip(folders, played, strict=True):
-      if tasks != played[0]:
-        raise ValueError(
-          f"{folders[0]} and {folder} did not play the same tasks and arms"
-        )
-  return seeds.table(recipes)
+    arms = [{r.arm for r in run} for run in recipes[label]]
+    for folder, theirs in zip(folders, arms, strict=True):
+      if theirs != arms[0]:
+        raise ValueError(f"{folders[0]} and {folder} did not play the same arms")
+  everything = [
+    (folder, run)
+    for label, folders in evaluations.items()
+    for folder, run in zip(folders, recipes[label], strict=True)
+  ]
+  _check_same_tasks(everything)
+  clusters = {r.task: r.cluster for _, run in everything for r in run if r.cluster}
+  same = {
+    label: [paired.with_clusters(run, clusters) for run in runs]
+    for label, runs in recipes.items()
+  }
+  return "\n".join([seeds.table(same), *_notes(evaluations)])
+
+
+def _check_same_tasks(
+  evaluations: Sequence[tuple[str | Path, Sequence[EpisodeRecord]]],
+) -> None:
+  """In every arm of every folder."""
+  played: dict[tuple[str, str], set[tuple[int, str]]] = {}
+  for folder, run in evaluations:
+    for record in run:
+      tasks = played.setdefault((str(folder), record.arm), set())
+      tasks.add((record.pass_index, record.task))
+  first, *others = played
+  for other in others:
+    alone = sorted(played[first] ^ played[other])
+    if alone:
+      index, task = alone[0]
+      who = first if alone[0] in played[first] else other
+      raise ValueError(
+        f"{first[0]} and {other[0]} did not play the same tasks: only arm {who[1]!r} of "
+        f"{who[0]} has {task} in pass {index}, and {len(alone) - 1} more differ"
+      )
+
+
+# No result depends on the first two; what the others change, the table shows.
+_OWN = ("env.data_dir", "env.cache_dir", "eval.arms", "eval.passes")
+
+
+def _notes(evaluations: Mapping[str, Sequence[str | Path]]) -> list[str]:
+  """A line for each folder that was evaluated with other settings than the first."""
+  first, *others = (folder for folders in evaluations.values() for folder in folders)
+  ours = _evaluated_with(first)
+  lines = []
+  for folder in others:
+    theirs = _evaluated_with(folder)
+    changed = [
+      f"{key}={theirs[key]!r} (there: {ours[key]!r})"
+      for key in sorted(ours.keys() & theirs.keys())
+      if ours[key] != theirs[key]
+    ]
+    if changed:
+      lines.append(f"note: {folder} was not evaluated as {first}: {', '.join(changed)}")
+  return lines
+
+
+def _evaluated_with(folder: str | Path) -> dict[str, Any]:
+  path = Path(folder) / "config.json"
+  if not path.exists():
+    return {}
+  leaves = flatten(json.loads(path.read_text()))
+  return {
+    key: value
+    for key, value in leaves.items()
+    if key.startswith(("env.", "eval.", "agent.")) and key not in _OWN
+  }
 
 
 def edits_against_nulls(folders: Sequence[str | Path]) -> Estimate:

@@ -15,7 +15,7 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +68,17 @@ def run(
     settings, policy=policy_folder, banks=banks_folder, workdir=folder
   )
   preflight.check_policy(settings, policy_folder, trained=False)
-  banks = given_banks(banks_folder)
   source = assembly.open_source(settings, settings.eval.split, key="eval.split")
   tasks, warmup = choose_tasks(source, settings.eval)
+  banks = given_banks(banks_folder, tasks)
   played = without_empty_arms(settings.eval, banks_folder=banks_folder)
   made_with = {
     "the policy": origin.of_policy(policy_folder),
     "--banks": {scope: bank.version for scope, bank in banks.items()},
   }
   kept = Passes(folder, settings, made_with)
+  if (summary := kept.finished()) is not None:
+    return summary
   finished = kept.begin()[: played.passes]
   policy = assembly.load_policy(
     policy_folder,
@@ -172,19 +174,24 @@ def finish(
     banks: folder of the given banks; '' without.
   """
   name = f"{settings.env_name}_{settings.eval.split}"
+  clusters = {task.key: task.cluster for stream in tasks.values() for task in stream}
+  evaluation = dataclasses.replace(
+    evaluation, records=paired.with_clusters(evaluation.records, clusters)
+  )
   summary = summarise(evaluation, name=name, tasks=tasks, policy=policy)
-  summary["given_banks"] = banks
+  summary |= {"given_banks": banks, **kept.about()}
   if hosts.is_first():
     write(kept.results, evaluation, summary)
     kept.remove()
   return summary
 
 
-def given_banks(folder: str | Path | None) -> dict[str, SkillBank]:
+def given_banks(folder: str | Path | None, scopes: Iterable[str]) -> dict[str, SkillBank]:
   """The banks of `--banks`; {} without one.
 
   Raises:
-    ConfigError: no such folder, or a file in it is damaged.
+    ConfigError: no such folder, a file in it is damaged, or there is none of a scope
+      that is played, so that the frozen arm would be that without a bank.
   """
   if folder is None:
     return {}
@@ -192,9 +199,17 @@ def given_banks(folder: str | Path | None) -> dict[str, SkillBank]:
   if not Path(folder).is_dir():
     raise ConfigError(f"--banks={folder} is no folder; it must hold one file a scope")
   try:
-    return read_banks(Path(folder))
+    banks = read_banks(Path(folder))
   except ValueError as error:
     raise ConfigError(f"--banks={folder}: {error}") from error
+  scopes = sorted(scopes)
+  if not banks.keys() & set(scopes):
+    there = ", ".join(f"{scope}.json" for scope in sorted(banks)[:3]) or "no bank"
+    raise ConfigError(
+      f"--banks={folder} holds {there}; it must hold a file of a scope that is played, "
+      f"for example {scopes[0]}.json"
+    )
+  return banks
 
 
 def choose_tasks(

@@ -4,7 +4,8 @@
   <folder>/passes/made_with.json    what the passes were made with
   <folder>/passes/<index>.json      records and banks of one pass
 
-`passes` is gone when the evaluation is written. Must not know about: how passes are made.
+`passes` is gone when the evaluation is written; its summary then says what it was made
+with, and the folder takes no other. Must not know about: how passes are made.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from skilljax import hosts
+from skilljax.checkpoint import run_stamp
 from skilljax.config import ConfigError, plain, to_json
 from skilljax.evaluation.exact import EpisodeRecord, Pass
 from skilljax.settings import Settings
@@ -43,6 +45,44 @@ class Passes:
     del config["pool"]  # no result depends on it
     sections = {f"config section {name}": value for name, value in config.items()}
     self._made_with = json.loads(json.dumps({**sections, **made_with}))
+    self._num = settings.eval.passes
+    self._commits: list[str] = []
+
+  def about(self) -> dict[str, Any]:
+    """What a summary says of how it came about."""
+    return {
+      "made_with": self._made_with,
+      "passes": self._num,
+      "commits": sorted(set(self._commits)),  # more than one: killed, and gone on later
+    }
+
+  def finished(self) -> dict[str, Any] | None:
+    """The summary, if this evaluation is whole already; on all hosts.
+
+    Raises:
+      ConfigError: the folder holds another evaluation.
+    """
+    return hosts.from_first(self._finished)
+
+  def _finished(self) -> dict[str, Any] | None:
+    path = self.results / "summary.json"
+    if self._folder.exists() or not path.exists():
+      return None
+    try:
+      summary = json.loads(path.read_text())
+      theirs = {"passes": summary.get("passes"), **summary.get("made_with", {})}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+      raise ConfigError(
+        f"{path} is no summary of an evaluation ({error}); remove it, or give another "
+        "--workdir"
+      ) from error
+    if changed := _changed(theirs, {"passes": self._num, **self._made_with}):
+      raise ConfigError(
+        f"{path} is the result of another evaluation: {', '.join(changed)} differ; give "
+        "another --workdir, or remove it"
+      )
+    print(f"{path} is there already, nothing is played again", flush=True)
+    return summary
 
   def begin(self) -> list[Pass]:
     """The finished passes, on all hosts; from here on the folder is this evaluation's.
@@ -54,6 +94,8 @@ class Passes:
 
   def _begin(self) -> list[Pass]:
     passes = self._read()
+    for name in ("summary.json", "records.json"):  # of an older version
+      (self.results / name).unlink(missing_ok=True)
     write_atomically(self.results / "config.json", self._config)
     write_atomically(self._folder / "made_with.json", json.dumps(self._made_with))
     return passes
@@ -62,7 +104,9 @@ class Passes:
     """Writes one pass; the first host does."""
     if not hosts.is_first():
       return
+    self._commits.append(run_stamp()["git_commit"])
     record = {
+      "commit": self._commits[-1],
       "records": [dataclasses.asdict(record) for record in finished.records],
       "banks": {
         arm: {scope: store.bank_to_record(bank) for scope, bank in banks.items()}
@@ -83,17 +127,15 @@ class Passes:
     try:
       theirs = json.loads(path.read_text())
       while (path := self._folder / f"{len(passes)}.json").exists():
-        passes.append(_read_pass(json.loads(path.read_text())))
+        record = json.loads(path.read_text())
+        passes.append(_read_pass(record))
+        self._commits.append(record.get("commit", "unknown"))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
       raise ConfigError(
         f"{path}: no finished pass can be read from it ({error}); remove {self._folder} "
         "to begin anew"
       ) from error
-    changed = sorted(
-      name
-      for name in theirs.keys() | self._made_with.keys()
-      if theirs.get(name) != self._made_with.get(name)
-    )
+    changed = _changed(theirs, self._made_with)
     if passes and changed:
       raise ConfigError(
         f"{self._folder} holds {len(passes)} finished passes of another evaluation: "
@@ -101,6 +143,11 @@ class Passes:
         "or give another --workdir"
       )
     return passes
+
+
+def _changed(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+  names = sorted(theirs.keys() | ours.keys())
+  return [name for name in names if theirs.get(name) != ours.get(name)]
 
 
 def _read_pass(record: Mapping[str, Any]) -> Pass:

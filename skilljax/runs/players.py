@@ -105,6 +105,8 @@ def run(settings: Settings, player: str, folder: str | Path) -> dict[str, Any]:
   tasks, _ = evaluation.choose_tasks(source, settings.eval)
   make = _Maker(settings, player)
   finished = Passes(Path(folder), settings, {"player": player})
+  if (summary := finished.finished()) is not None:
+    return summary
   passes = finished.begin()[: settings.eval.passes]
   num = sum(map(len, tasks.values()))
   offering = dataclasses.replace(settings, env=_offering(settings.env))

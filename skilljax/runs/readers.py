@@ -94,6 +94,8 @@ def run(settings: Settings, folder: str | Path) -> dict[str, Any]:
   tasks, warmup = evaluation.choose_tasks(source, settings.eval)
   played = evaluation.without_empty_arms(settings.eval, banks_folder=None)
   kept = Passes(Path(folder), settings, {"player": NAME})
+  if (summary := kept.finished()) is not None:
+    return summary
   finished = kept.begin()[: played.passes]
   tokenizer = train_tokenizer(_BYTES, vocab_size=320)
   budget = {"act_tokens": _BUDGET, "edit_tokens": _BUDGET}

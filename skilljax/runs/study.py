@@ -64,6 +64,10 @@ class Study:
     for name in ("recipes", "seeds", "splits"):
       if not self.__dict__[name]:
         raise ConfigError(f"{name} must not be empty (config key {name})")
+    for name in ("seeds", "splits", "players"):
+      values = self.__dict__[name]
+      if len(set(values)) < len(values):
+        raise ConfigError(f"{name}={values} must each be named once (config key {name})")
     if COLD in self.recipes:
       raise ConfigError(f"recipes: {COLD!r} is the name of the cold start")
     if self.matched_to and self.matched_to not in self.recipes:
@@ -171,6 +175,11 @@ def check(study: Study) -> None:
     assembly.open_source(settings, split, key="splits")
   for label, config in study.recipes.items():
     recipe = read_settings(with_variant(config, seed=seed, updates=1))
+    if recipe.env_name != settings.env_name:
+      raise ConfigError(
+        f"recipes.{label}={config!r} plays {recipe.env_name!r}, the cold start of "
+        f"{study.config!r} {settings.env_name!r}; one study has one environment"
+      )
     if study.matched_to not in ("", label) and recipe.probes is not None:
       raise ConfigError(
         f"recipes.{label}={config!r} plays probes, so its interactions cannot be set to "
@@ -282,7 +291,7 @@ def tables(study: Study, folder: Path) -> str:
     parts.append(f"== {split}\n")
     if study.players:
       places = [folder / "players" / name / f"eval_{split}" for name in study.players]
-      records = [record for p in places for record in comparison.read_evaluation(p)]
+      records = comparison.read_together(places)
       parts[-1] += f"{paired.table(records)}\n\n"
     parts[-1] += f"{comparison.compare(evaluations)}\n"
   return "\n".join(parts)

@@ -288,10 +288,14 @@ def _check_same(
   ours, theirs = (
     flatten(config) for config in (plain(settings.resolved), host["config"])
   )
+  # None and an absent key are the same default; of the environment it is known.
+  for field in dataclasses.fields(settings.env):
+    if field.default is not dataclasses.MISSING:
+      for leaves in (ours, theirs):
+        leaves.setdefault(f"env.{field.name}", plain(field.default))
   changed = [
     f"{key}={ours.get(key)!r} (there: {theirs.get(key)!r})"
     for key in sorted(ours.keys() | theirs.keys())
-    # None and an absent key are the same default.
     if ours.get(key) != theirs.get(key) and not f"{key}.".startswith(_FREE)
   ]
   if changed:

@@ -149,7 +149,7 @@ def test_human_goals_are_stated_where_they_are_asked_for(settings, source):
   everyone = alfworld.AlfworldSource(human)
   index = {info.name: info for info in settings.archive("valid_seen").index()}
   for task in tasks:
-    written = {g.strip().rstrip(".") + "." for g in index[task.name].human_goals}
+    written = {f"{goal}." for goal in index[task.name].human_goals}
     assert everyone.goal(task) in written
     assert everyone.templated_goal(task) == source.goal(task) not in written
     assert half.goal(task) in (everyone.goal(task), source.goal(task))
@@ -158,6 +158,14 @@ def test_human_goals_are_stated_where_they_are_asked_for(settings, source):
   observation = alfworld.AlfworldEnv(human).reset(tasks[0])
   assert observation.goal == everyone.goal(tasks[0])
   assert observation.text.endswith(f"Your task is to: {everyone.goal(tasks[0])}")
+
+
+def test_human_goals_are_those_of_the_packaged_engine(settings, source):
+  human = dataclasses.replace(settings, human_goals=1.0)
+  everyone = alfworld.AlfworldSource(human)
+  tasks = [t for t in source.tasks("valid_unseen") if everyone.goal(t).endswith(". .")]
+  assert len(tasks) > 30  # many were written with a full stop and a space
+  _check_parity(human, everyone, alfworld.AlfworldEnv(human), tasks[:1], num_random=2)
 
 
 def test_data_without_human_goals_are_refused_where_they_are_asked_for(
@@ -420,7 +428,8 @@ def _packaged(settings, tasks, source, num_random, hash_seed):
     text = settings.archive(task.split).game(task.name)
     game = {
       "pddl_domain": text.domain,
-      "grammar": text.grammar.replace(games.GOAL_SLOT, text.goal),
+      # As `add_task_to_grammar` of the package; the stop follows in the grammar.
+      "grammar": text.grammar.replace(games.GOAL_SLOT, settings.goal(task, text)[:-1]),
       "pddl_problem": text.problem,
     }
     plan = source.walkthrough(task)

@@ -165,6 +165,23 @@ def test_a_changed_data_file_disagrees_with_its_checksum(tmp_path):
     _archive(data, tmp_path)
 
 
+@pytest.mark.parametrize(
+  "change",
+  [
+    lambda row: None,
+    lambda row: [],
+    lambda row: {**row, "walkthrough": None},
+    lambda row: {**row, "human_goals": None},
+    lambda row: {**row, "pddl_problem": None},
+    lambda row: {**row, "goal": 3},
+  ],
+)
+def test_rows_of_another_shape_name_the_file(tmp_path, change):
+  _write_packed(tmp_path / "d", [_row(1), change(_row(2))])
+  with pytest.raises(games.DataError, match=r"train\.jsonl\.xz: damaged \(TypeError: "):
+    _archive(tmp_path / "d", tmp_path).index()
+
+
 def test_a_missing_grammar_is_named(tmp_path):
   data = tmp_path / "data"
   _write_packed(data, [_row(1)])

@@ -268,6 +268,19 @@ def test_absent_data_are_named(settings, monkeypatch, tmp_path):
     appworld.AppworldSource(nowhere).tasks("train")
 
 
+def test_an_interpreter_may_be_given_from_here(settings, task, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)  # the engine's process starts in the folder of the data
+  env = appworld.AppworldEnv(dataclasses.replace(settings, python="./python"))
+  assert env.reset(task).goal
+  env.close()
+
+
+def test_a_split_without_tasks_is_named(settings, tmp_path):
+  (tmp_path / "root" / "data" / "datasets" / "dev.txt").write_text("\n")
+  with pytest.raises(DataError, match=r"dev\.txt: names no task; run `appworld down"):
+    appworld.AppworldSource(settings).tasks("dev")
+
+
 def test_a_wrong_interpreter_is_named(settings, task, tmp_path):
   for python in ("", "/nowhere/python"):
     with pytest.raises(FileNotFoundError, match=r"must be the interpreter .*env\.python"):

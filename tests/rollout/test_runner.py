@@ -252,6 +252,18 @@ class SlowNotes(NoteEnv):
     return super().step(action)
 
 
+def test_a_task_whose_goal_cannot_be_read_is_left_to_its_reset():
+  def goal_of(task):
+    if task.name == "h1":
+      raise ValueError(f"{task.name}: damaged")
+    return "write a note."
+
+  plan = streams(CHAINS, key=(2, 0), evolving=True, width=2)
+  whole = make_note_runner(capacity=4).run(plan, EMPTY)
+  runner = dataclasses.replace(make_note_runner(capacity=4), goal_of=goal_of)
+  assert_same(runner.run(plan, EMPTY), whole)
+
+
 def test_the_time_that_the_model_waits_for_environments_is_known():
   plan = independent_groups([note_task("t")], 6, key=(0, 9), review=True)
   waits = {}

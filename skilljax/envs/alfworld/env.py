@@ -54,7 +54,7 @@ class AlfworldEnv:
     self._goal = self._settings.goal(task, self._game)
     self._turn = 0
     self._ended = False
-    text = state["feedback"].replace(GOAL_SLOT, self._goal.rstrip("."))
+    text = state["feedback"].replace(GOAL_SLOT, self._goal[:-1])
     text = text.removeprefix(_BANNER).strip()
     return Observation(
       text=text if _GOAL_MARK in text else f"{text}\n\n{_GOAL_MARK}{self._goal}",

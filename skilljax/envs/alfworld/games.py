@@ -173,7 +173,10 @@ class PackedSource:
       with lzma.open(self._rows_path, "rt", encoding="utf-8") as lines:
         for line in lines:
           yield _packed_row(json.loads(line), domain, grammar)
-    except (lzma.LZMAError, EOFError, ValueError, KeyError) as error:
+    except (
+      *(lzma.LZMAError, EOFError, ValueError, KeyError),
+      *(TypeError, AttributeError),  # JSON of another shape
+    ) as error:
       raise DataError(
         f"{self._rows_path}: damaged ({type(error).__name__}: {error}); copy it again "
         "and compare it with SHA256SUMS"
@@ -260,12 +263,15 @@ def open_source(folder: pathlib.Path, split: str) -> PackedSource | DownloadSour
 
 
 def _packed_row(row: Mapping[str, Any], domain: str, grammar: str) -> dict[str, Any]:
+  for key in ("goal", "pddl_problem"):
+    if not isinstance(row[key], str):
+      raise TypeError(f"{key} of a game is {row[key]!r}, not text")
   return {
     "name": f"{row['task']}/{row['trial']}",
     "family": FAMILY_OF_TASK_TYPE[row["task_type"]],
     "goal": row["goal"],
-    "walkthrough": row["walkthrough"],
-    "human_goals": row.get("human_goals", []),
+    "walkthrough": list(row["walkthrough"]),
+    "human_goals": list(row.get("human_goals", [])),
     "problem": row["pddl_problem"],
     "domain": domain,
     "grammar": grammar,

@@ -51,11 +51,14 @@ class AlfworldSettings:
     return games.GameArchive(self._data_folder(), self.cache_folder(), split)
 
   def goal(self, task: Task, game: games.GameInfo | games.GameText) -> str:
-    """The goal sentence that a game states, with its full stop."""
+    """The goal sentence that a game states, with the full stop that games add.
+
+    Human ones stay as they were written, so many end in '. .', as in the benchmark.
+    """
     rng = random.Random(f"alfworld/goal/{task.key}")
     if not game.human_goals or rng.random() >= self.human_goals:
       return f"{game.goal}."
-    return f"{rng.choice(game.human_goals).strip().rstrip('.')}."
+    return f"{rng.choice(game.human_goals)}."
 
   def _data_folder(self) -> pathlib.Path:
     if self.data_dir:

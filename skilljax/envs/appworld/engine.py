@@ -160,4 +160,4 @@ def find_interpreter(python: str) -> str:
       f"python={python!r} must be the interpreter that has appworld installed: "
       f"{_INSTALL} && VENV/bin/appworld install (config key env.python)"
     )
-  return found
+  return os.path.abspath(found)  # the process starts in another folder

@@ -125,6 +125,8 @@ class AppworldSource(OneScopeSource):
     lines = path.read_text(encoding="utf-8").splitlines()
     # A tag may follow the id.
     names = [line.partition(":")[0].strip() for line in lines if line.strip()]
+    if not names:
+      raise DataError(f"{path}: names no task; run `appworld download data` again")
     return tuple(
       Task(
         env=ENV_NAME,
