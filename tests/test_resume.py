@@ -48,6 +48,15 @@ def test_a_section_that_is_absent_is_as_good_as_one_that_may_change(settings):
   resume(settings, config)
 
 
+def test_a_key_of_the_environment_that_is_absent_is_its_default(settings):
+  config = plain(settings.resolved)
+  del config["env"]["tasks_per_estate"]  # as before configs named all of them
+  resume(settings, config)
+  config["env"]["dev_estates"] = 99
+  with pytest.raises(ConfigError, match=r"env.dev_estates=\d+ \(there: 99\)"):
+    resume(settings, config)
+
+
 @pytest.mark.parametrize(
   ("key", "value"),
   [

@@ -84,6 +84,21 @@ def test_a_study_is_a_list_of_commands(tmp_path):
   assert (tmp_path / "tables.txt").read_text() == text
 
 
+@pytest.mark.parametrize(
+  ("name", "values"),
+  [("seeds", (0, 0)), ("splits", ("test", "test")), ("players", ("random", "random"))],
+)
+def test_nothing_is_named_twice(name, values):
+  with pytest.raises(config.ConfigError, match=rf"{name}=.* once \(config key {name}\)"):
+    make(**{name: values})
+
+
+def test_a_study_has_one_environment():
+  recipes = {"grpo": f"{CONFIG}:grpo", "skillmaster": "configs/alfworld_scratch.py"}
+  with pytest.raises(config.ConfigError, match=r"recipes.skillmaster.*'alfworld', the c"):
+    study.check(make(recipes=recipes))
+
+
 def test_what_is_done_is_not_done_again(tmp_path):
   first, second = Fake(), Fake()
 

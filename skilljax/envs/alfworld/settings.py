@@ -53,7 +53,7 @@ class AlfworldSettings:
   def goal(self, task: Task, game: games.GameInfo | games.GameText) -> str:
     """The goal sentence that a game states, with the full stop that games add.
 
-    Human ones stay as they were written, so many end in '. .', as in the benchmark.
+    Human ones stay as they were written, so most end in '..', as in the benchmark.
     """
     rng = random.Random(f"alfworld/goal/{task.key}")
     if not game.human_goals or rng.random() >= self.human_goals:
