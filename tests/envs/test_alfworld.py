@@ -158,6 +158,10 @@ def test_human_goals_are_stated_where_they_are_asked_for(settings, source):
   observation = alfworld.AlfworldEnv(human).reset(tasks[0])
   assert observation.goal == everyone.goal(tasks[0])
   assert observation.text.endswith(f"Your task is to: {everyone.goal(tasks[0])}")
+  teacher = AlfworldTeacher(human)  # its explorers read templated goals only
+  with pytest.raises(ValueError, match=r"human_goals=1.0 must be 0 for demonstrations"):
+    teacher.agent(tasks[0], seed=0)
+  assert teacher.expert(tasks[0])
 
 
 def test_human_goals_are_those_of_the_packaged_engine(settings, source):

@@ -81,24 +81,20 @@ class AlfworldTeacher:
     Raises:
       ValueError: games state goals that no scripted player understands.
     """
-    self._check_goals()
-    rng = random.Random(f"alfworld/player/{task.key}/{seed}")
-    if rng.random() < self.walkthrough:
-      return WalkthroughAgent(self._source.walkthrough(task))
-    return ExplorerAgent(seed=seed)
-
-  def expert(self, task: Task) -> WalkthroughAgent:
-    """The player of the game's own plan. Errors as `agent`."""
-    self._check_goals()
-    return WalkthroughAgent(self._source.walkthrough(task))
-
-  def _check_goals(self):
     if self.settings.human_goals:
       raise ValueError(
         f"human_goals={self.settings.human_goals} must be 0 for demonstrations, whose "
         "players read templated goals only; later stages may have another value (config "
         "key env.human_goals)"
       )
+    rng = random.Random(f"alfworld/player/{task.key}/{seed}")
+    if rng.random() < self.walkthrough:
+      return WalkthroughAgent(self._source.walkthrough(task))
+    return ExplorerAgent(seed=seed)
+
+  def expert(self, task: Task) -> WalkthroughAgent:
+    """The player of the game's own plan, whatever sentence states the goal."""
+    return WalkthroughAgent(self._source.walkthrough(task))
 
   def drill(
     self, seed: int, *, reading_only: bool

@@ -82,7 +82,7 @@ class WebshopSettings:
         raise ValueError(
           f"{key}={value!r} must be one of {', '.join(choices)} (config key env.{key})"
         )
-    for key, low in (("max_turns", 1), ("max_observation_chars", 0)):
+    for key, low in (("max_turns", 1), ("max_observation_chars", 0), ("price_seed", 0)):
       value = self.__dict__[key]
       if value < low:
         raise ValueError(f"{key}={value} must be >= {low} (config key env.{key})")

@@ -170,6 +170,8 @@ def test_unknown_choices_name_the_key():
     WebshopSettings(catalogue="big")
   with pytest.raises(ValueError, match=r"env.max_turns"):
     table.make_settings("webshop", {"max_turns": 0})
+  with pytest.raises(ValueError, match=r"price_seed=-1 must be >= 0"):
+    table.make_settings("webshop", {"price_seed": -1})  # would draw as 1 does
   with pytest.raises(ValueError, match="scope='x' must be 'webshop'"):
     WebshopSource(WebshopSettings()).stream("x", "train")
   with pytest.raises(ValueError, match="split='valid' must be one of train, dev, test"):
