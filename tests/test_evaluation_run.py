@@ -174,9 +174,10 @@ def test_a_finished_evaluation_is_not_played_again(
   assert count.num == 0
   del (after := contents(tmp_path))[f"b/{ESTATE}.json"]
   assert after == before
-  (tmp_path / "summary.json").write_text("[]")
-  with pytest.raises(config.ConfigError, match=r"summary.json is no summary .*remove it"):
-    evaluation.run(settings, policy, tmp_path)
+  for text, said in (("[]", "no summary of an"), ("{}", "of an older version, which d")):
+    (tmp_path / "summary.json").write_text(text)
+    with pytest.raises(config.ConfigError, match=rf"summary.json is {said}.*remove it"):
+      evaluation.run(settings, policy, tmp_path)
 
 
 def test_a_pass_of_another_commit_is_told(repo_root, policy, killed):

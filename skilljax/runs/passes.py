@@ -70,7 +70,12 @@ class Passes:
       return None
     try:
       summary = json.loads(path.read_text())
-      theirs = {"passes": summary.get("passes"), **summary.get("made_with", {})}
+      theirs = {"passes": summary.get("passes"), **summary["made_with"]}
+    except KeyError:
+      raise ConfigError(
+        f"{path} is of an older version, which does not say what it was made with; give "
+        "another --workdir, or remove it"
+      ) from None
     except (OSError, ValueError, TypeError, AttributeError) as error:
       raise ConfigError(
         f"{path} is no summary of an evaluation ({error}); remove it, or give another "

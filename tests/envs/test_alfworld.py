@@ -161,7 +161,8 @@ def test_human_goals_are_stated_where_they_are_asked_for(settings, source):
   teacher = AlfworldTeacher(human)  # its explorers read templated goals only
   with pytest.raises(ValueError, match=r"human_goals=1.0 must be 0 for demonstrations"):
     teacher.agent(tasks[0], seed=0)
-  assert teacher.expert(tasks[0])
+  expert, first = teacher.expert(tasks[0]), everyone.walkthrough(tasks[0])[0]
+  assert f"<action>{first}</action>" in expert.reply(observation.text)
 
 
 def test_human_goals_are_those_of_the_packaged_engine(settings, source):

@@ -17,6 +17,7 @@ from skilljax.envs.alfworld.agent import ExplorerAgent, WalkthroughAgent
 from skilljax.envs.alfworld.goals import NOUNS, likely_places, parse_goal
 from skilljax.envs.alfworld.settings import AlfworldSettings
 from skilljax.envs.alfworld.source import AlfworldSource
+from skilljax.envs.walkthrough import WalkthroughPlayer
 from skilljax.types import Skill, Task
 
 
@@ -92,9 +93,9 @@ class AlfworldTeacher:
       return WalkthroughAgent(self._source.walkthrough(task))
     return ExplorerAgent(seed=seed)
 
-  def expert(self, task: Task) -> WalkthroughAgent:
+  def expert(self, task: Task) -> WalkthroughPlayer:
     """The player of the game's own plan, whatever sentence states the goal."""
-    return WalkthroughAgent(self._source.walkthrough(task))
+    return WalkthroughPlayer(self._source.walkthrough(task), idle="look")
 
   def drill(
     self, seed: int, *, reading_only: bool
