@@ -81,6 +81,18 @@ def test_a_lock_that_was_removed_meanwhile_holds_nothing(tmp_path, locks, monkey
   assert not list(locks.iterdir())
 
 
+def test_where_no_lock_can_be_made_a_run_goes_on_with_a_warning(tmp_path, monkeypatch):
+  def refuse(*args):
+    raise OSError(37, "No locks available")
+
+  monkeypatch.setattr(fcntl, "flock", refuse)
+  with (
+    pytest.warns(RuntimeWarning, match=r"will not be noticed: .*No locks avail"),
+    claim.claimed(tmp_path),
+  ):
+    pass
+
+
 @pytest.mark.parametrize(
   "run",
   [

@@ -14,6 +14,7 @@ import hashlib
 import inspect
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -48,18 +49,28 @@ def claimed(folder: str | os.PathLike) -> Iterator[None]:
   Raises:
     ConfigError: another run of this user on this machine holds it.
   """
-  path = _lock_path(folder)
-  file = _lock(path, folder)
-  while not _is_at(file, path):  # who held it before has removed it meanwhile
-    os.close(file)
-    file = _lock(path, folder)
   try:
-    os.truncate(file, 0)
-    os.write(file, str(os.getpid()).encode())
+    path = _lock_path(folder)
+    file = _lock(path, folder)
+    while not _is_at(file, path):  # who held it before has removed it meanwhile
+      os.close(file)
+      file = _lock(path, folder)
+  except OSError as error:
+    warnings.warn(
+      f"a second run in {folder} will not be noticed: no lock can be made ({error})",
+      RuntimeWarning,
+      stacklevel=3,
+    )
+    file = None
+  try:
+    if file is not None:
+      os.truncate(file, 0)
+      os.write(file, str(os.getpid()).encode())
     yield
   finally:
-    path.unlink(missing_ok=True)
-    os.close(file)
+    if file is not None:
+      path.unlink(missing_ok=True)
+      os.close(file)
 
 
 def _lock_path(folder: str | os.PathLike) -> Path:
@@ -78,6 +89,9 @@ def _lock(path: Path, folder: str | os.PathLike) -> int:
       f"--workdir={folder} is in use by process {owner}; a folder takes one run at a "
       "time: wait for that one, end it, or give another folder"
     ) from None
+  except OSError:
+    os.close(file)
+    raise
   return file
 
 
