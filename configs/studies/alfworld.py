@@ -5,8 +5,8 @@
       --workdir=runs/alfworld_study
 
 The reference players, then two seeds: all 140 seen and 134 unseen games three times an
-arm, equal interactions. Two CPU cores, about 5 hours. Variant `:debug` (minutes, nothing
-is learned).
+arm, equal interactions. Two CPU cores, about 3 hours a seed. Variant `:debug` (minutes,
+nothing is learned).
 """
 
 import ml_collections
