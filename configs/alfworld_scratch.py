@@ -8,7 +8,8 @@
       --policy=runs/alf_rl/policy --banks=runs/alf_rl/banks --workdir=runs/alf_rl/eval
 
 Two CPU cores, about 80 minutes: 25 for the cold start, 40 for 30 updates, 12 for a
-split, three times in three arms. What came out: experiments/LEADERBOARD.md. The policy sees no list of admissible commands.
+split, three times in three arms. What came out: experiments/LEADERBOARD.md. The policy
+sees no list of admissible commands.
 Variants: `:debug`, `:grpo` (no skills), `:gigpo` (no skills, see `recipes/gigpo`),
 `:split=valid_seen`, `:seed=1`, `:updates=30`.
 """
