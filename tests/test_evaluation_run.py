@@ -146,7 +146,9 @@ def test_passes_of_another_evaluation_are_not_taken(
 def test_a_damaged_pass_is_named_and_more_passes_are_welcome(repo_root, policy, killed):
   summary = evaluation.run(settings_with(repo_root, passes=2), policy, killed)
   assert summary["arms"]["no_bank"]["success"]["count"] == 2 * EPISODES
-  (killed / "passes").mkdir()
+  (killed / "passes").mkdir()  # as if the process died while it removed them
+  assert evaluation.run(settings_with(repo_root, passes=2), policy, killed) == summary
+  (killed / "summary.json").unlink()
   (killed / "passes" / "made_with.json").write_text("{")
   with pytest.raises(config.ConfigError, match=r"made_with.*remove .*passes to begin"):
     evaluation.run(settings_with(repo_root), policy, killed)

@@ -66,12 +66,14 @@ class Passes:
 
   def _finished(self) -> dict[str, Any] | None:
     path = self.results / "summary.json"
-    if self._folder.exists() or not path.exists():
+    if not path.exists():
       return None
     try:
       summary = json.loads(path.read_text())
       theirs = {"passes": summary.get("passes"), **summary["made_with"]}
     except KeyError:
+      if self._folder.exists():  # left behind by an evaluation that is under way
+        return None
       raise ConfigError(
         f"{path} is of an older version, which does not say what it was made with; give "
         "another --workdir, or remove it"
