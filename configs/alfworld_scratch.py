@@ -68,7 +68,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.model.remat = "full"
 
   c.cold_start = ml_collections.ConfigDict()
-  c.cold_start.episodes = 1500
+  c.cold_start.episodes = 3500  # nearly every train game once
   c.cold_start.steps = 1800
   c.cold_start.drills = 3000
   c.cold_start.drill_steps = 240

@@ -16,7 +16,7 @@ from skilljax.agents.prompts import PromptStyle
 from skilljax.data.demonstrations import Example
 from skilljax.data.tokenizer import Tokenizer
 from skilljax.engine.scripted import ScriptedEngine
-from skilljax.envs.base import Env, Teacher, UnplayableTask
+from skilljax.envs.base import Env, Teacher, TextAgent, UnplayableTask
 from skilljax.rollout.plan import EpisodeNode, Plan, Purpose
 from skilljax.rollout.runner import Runner
 from skilljax.skills import bank as bank_lib
@@ -194,10 +194,15 @@ def demonstrate(
   for start in range(0, len(tasks), CHUNK):
     part = list(enumerate(tasks[start : start + CHUNK], start=start))
     by_name = {f"d{index}": (index, task) for index, task in part}
+    agents: dict[str, TextAgent] = {}
+
+    def make_agent(name: str, by_name=by_name, agents=agents) -> TextAgent:
+      index, task = by_name[name]
+      agents[name] = teacher.agent(task, seed + index)
+      return agents[name]
+
     engine = ScriptedEngine(
-      lambda name, by_name=by_name: teacher.agent(
-        by_name[name][1], seed + by_name[name][0]
-      ),
+      make_agent,
       runner.tokenizer,
       num_slots,
       runner.chat.stop_ids[0],
@@ -218,7 +223,11 @@ def demonstrate(
       for index, task in part
     }
     rollout = dataclasses.replace(runner, engine=engine).run(Plan(nodes), banks)
-    trajectories += [t for t in rollout.trajectories.values() if is_whole(t)]
+    trajectories += [
+      without_slips(trajectory, getattr(agents[name], "slips", ()))
+      for name, trajectory in rollout.trajectories.items()
+      if is_whole(trajectory)  # so it was opened, and has an agent
+    ]
     on_progress(len(trajectories))
   return trajectories
 
@@ -227,6 +236,12 @@ def is_whole(trajectory: Trajectory) -> bool:
   """False for an environment fault, and for an episode cut by a token limit."""
   cut = not trajectory.turns or any(turn.finish != "stop" for turn in trajectory.turns)
   return not trajectory.fault and not cut
+
+
+def without_slips(trajectory: Trajectory, slips: Sequence[int]) -> Trajectory:
+  """The trajectory with the turns that its player did not mean left out of the loss."""
+  mask = trajectory.loss_mask & ~np.isin(trajectory.turn_index, slips)
+  return dataclasses.replace(trajectory, loss_mask=mask)
 
 
 def make_drills(

@@ -94,6 +94,24 @@ def test_chunks_change_nothing(tasks, shown, monkeypatch):
   assert arrays(demonstrate(tasks)) == arrays(shown)
 
 
+class Slipping(HouseholdTeacher):
+  """Whose players do not mean their second command."""
+
+  def agent(self, task, seed):
+    agent = super().agent(task, seed)
+    agent.slips = [1]
+    return agent
+
+
+def test_what_a_player_did_not_mean_is_played_and_not_trained(tasks, shown):
+  slipping = demonstrate(tasks[:6], teacher=Slipping(SETTINGS))
+  for trajectory, plain in zip(slipping, shown, strict=False):
+    assert np.array_equal(trajectory.tokens, plain.tokens)
+    left_out = plain.loss_mask & ~trajectory.loss_mask
+    assert np.array_equal(left_out, plain.turn_index == 1) and left_out.any()
+    assert not (trajectory.loss_mask & ~plain.loss_mask).any()
+
+
 def test_faulty_episodes_are_left_out(tasks, shown):
   class Fragile(HouseholdEnv):
     def reset(self, task):

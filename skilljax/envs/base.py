@@ -63,7 +63,11 @@ class TaskSource(Protocol):
 
 
 class TextAgent(Protocol):
-  """A scripted player: answers the text that is new since its last reply."""
+  """A scripted player: answers the text that is new since its last reply.
+
+  One that errs on purpose has an attribute `slips`: the turns, from 0, whose command it
+  did not mean. They are played, and not imitated.
+  """
 
   def reply(self, context_text: str) -> str:
     """One response in the policy's own format."""

@@ -7,6 +7,7 @@ import pytest
 from skilljax.agents import parse, prompts
 from skilljax.envs import alfworld
 from skilljax.envs.alfworld.agent import ExplorerAgent, WalkthroughAgent
+from skilljax.envs.alfworld.slips import SlippingAgent
 
 ROOM = (
   "You are in the middle of a room. Looking quickly around you, you see a fridge 1, a "
@@ -36,7 +37,7 @@ def test_a_walkthrough_is_played_with_a_thought_for_each_subgoal():
   assert tuple(action for _, action in replies) == PLAN
   assert [thought for thought, _ in replies] == [
     *("find apple", "take apple", "heat apple", "heat apple"),
-    *("apple in fridge", "apple in fridge", "apple in fridge"),
+    *["put apple in fridge"] * 3,
   ]
   assert _thought_and_action(agent.reply("ok.")) == ("done", "look")
 
@@ -126,6 +127,64 @@ def test_a_place_in_reach_that_cannot_be_gone_to_is_examined():
     "open safe 1",
     "take watch 2 from safe 1",
   ]
+
+
+def _slip_through(agent, opening, answers):
+  """(turn, command) of every turn of an episode with a slipping agent."""
+  turns, text = [], opening
+  for turn in range(60):
+    command = parse.parse_action(agent.reply(text)).action
+    turns.append((turn, command))
+    text = answers.get(command, "Nothing happens.")
+    if text == "END":
+      return turns
+  raise AssertionError(turns)
+
+
+def test_after_a_mistake_the_explorer_goes_on_with_its_plan():
+  opening = ROOM + "put a hot apple in fridge."
+  plain = _converse(ExplorerAgent(seed=0), opening, ANSWERS)
+  agent = SlippingAgent(seed=0, slip=0.5, again=0.5)
+  turns = _slip_through(agent, opening, ANSWERS)
+  meant = [command for turn, command in turns if turn not in agent.slips]
+  refused = [c for t, c in turns if t in agent.slips and c not in ANSWERS]
+  assert len(refused) == len(agent.slips) >= 3  # so the world is as without them
+  assert meant == plain
+
+
+def test_without_slips_it_is_the_explorer():
+  opening = ROOM + "put a hot apple in fridge."
+  agent = SlippingAgent(seed=0, slip=0.0, again=0.9)
+  turns = _slip_through(agent, opening, ANSWERS)
+  plain = _converse(ExplorerAgent(seed=0), opening, ANSWERS)
+  assert [command for _, command in turns] == plain
+  assert agent.slips == []
+
+
+def test_the_first_command_and_the_review_are_meant():
+  for seed in range(20):
+    agent = SlippingAgent(seed=seed, slip=0.9, again=0.9)
+    agent.reply(ROOM + "put a hot apple in fridge.")
+    assert agent.slips == []
+    for _ in range(5):
+      agent.reply("Nothing happens.")
+    slips = list(agent.slips)
+    reply = agent.reply(
+      "Nothing happens.\nReview the episode. Outcome: failure. Category: heat."
+    )
+    assert parse.parse_edit(reply, ("heat", "general")).edit is not None
+    assert agent.slips == slips and 0 not in slips and len(slips) >= 1
+
+
+def test_what_a_slip_moved_to_the_wrong_place_is_fetched_again():
+  agent = ExplorerAgent(seed=0)
+  agent.reply(ROOM + "put a apple in fridge.")
+  agent.overrule("go to bed 1")
+  agent.reply("You arrive at bed 1. On the bed 1, you see a apple 1.")
+  agent.reply("You pick up the apple 1 from the bed 1.")
+  agent.overrule("move apple 1 to bed 1")
+  reply = agent.reply("You move the apple 1 to the bed 1.")
+  assert parse.parse_action(reply).action == "take apple 1 from bed 1"
 
 
 @pytest.mark.parametrize("success", [True, False])

@@ -31,7 +31,7 @@ def test_goals_are_read_as_the_agents_read_them():
     families.add(goal.family)
     expected = [(" in", f" {places[goal.noun]}")] if goal.noun in places else []
     if goal.target:
-      expected.append((f", {goal.noun} in", f" {goal.target}"))
+      expected.append((f", put {goal.noun} in", f" {goal.target}"))
     assert noun == f" {goal.noun}"
     assert rest == expected
   assert len(families) == 6

@@ -64,6 +64,12 @@ def test_both_players_play(teacher, tasks):
   assert len(kinds) == 2
 
 
+def test_a_damaged_probability_is_refused(teacher, tasks):
+  wrong = dataclasses.replace(teacher, slip=1.0, walkthrough=0.0)
+  with pytest.raises(ValueError, match=r"slip=1.0 must be in \[0, 1\)"):
+    wrong.agent(tasks[0], 0)
+
+
 def test_null_skills_say_nothing_of_the_task(teacher, tasks):
   texts = {teacher.null_skill(tasks[0], index).principle for index in range(6)}
   assert len(texts) == 3

@@ -73,7 +73,7 @@ class WalkthroughAgent:
 
 _THOUGHTS = {
   "take": "take {noun}",
-  "move": "{noun} in {place}",
+  "move": "put {noun} in {place}",
   "use": "use {noun}",
   "heat": "heat {noun}",
   "cool": "cool {noun}",
@@ -86,11 +86,15 @@ class ExplorerAgent:
 
   Skills in its prompt are followed: a named place is searched first, a named appliance
   is tried first.
+
+  Attributes:
+    thought: of the last task turn.
   """
 
   def __init__(self, *, seed: int):
     """`seed` decides the order among places that are about equally likely."""
     self._rng = random.Random(f"alfworld/explorer/{seed}")
+    self.thought = ""
 
   def reply(self, context_text: str) -> str:
     """As `WalkthroughAgent.reply`."""
@@ -103,15 +107,22 @@ class ExplorerAgent:
       return review.review_reply(
         self._goal, self._shown, success=_SUCCESS in rest, found_at=self._found_at
       )
-    thought, self._action = self._decide()
-    return act_reply(thought, self._action)
+    self.thought, self._action = self._decide()
+    return act_reply(self.thought, self._action)
+
+  def overrule(self, action: str) -> None:
+    """Says that another command was sent than that of the last reply.
+
+    If nothing comes of it, the player goes on as if it had not been sent.
+    """
+    self._action, self._overruled = action, True
 
   def _open_episode(self, text: str):
     self._goal = parse_goal(text)
     self._shown = review.read_shown(text)
     room = _ROOM.search(text.rpartition(GOAL_MARK)[0])
     self._places = _THING.findall(room[1]) if room else []
-    self._action = ""
+    self._action, self._overruled = "", False
     self._at = ""
     self._shut: set[str] = set()
     self._searched: set[str] = set()
@@ -156,6 +167,9 @@ class ExplorerAgent:
   # Reading.
 
   def _absorb(self, text: str):
+    overruled, self._overruled = self._overruled, False
+    if overruled and _NOTHING in text:
+      return
     words = self._action.split()
     name = " ".join(words[-2:])
     if words[0] == "examine":
@@ -179,7 +193,8 @@ class ExplorerAgent:
       self._seen.pop(taken[1], None)
     if moved := _MOVED.search(text):
       self._held = ""
-      self._stored[moved[1]] = moved[2]
+      there = moved[2].split()[0] == self._goal.target
+      (self._stored if there else self._seen)[moved[1]] = moved[2]
     if words[0] == self._goal.family and words[0] in APPLIANCE_OF:
       self._treated = True
 
@@ -259,7 +274,7 @@ class ExplorerAgent:
     return "lost", "look"
 
   def _store(self) -> tuple[str, str]:
-    thought = f"{self._goal.noun} in {self._goal.target}"
+    thought = f"put {self._goal.noun} in {self._goal.target}"
     taken = [*self._stored.values(), *self._homes()]
     places = [place for place in self._places if place.split()[0] == self._goal.target]
     # Two objects must share one receptacle, so the one that has the first comes first.

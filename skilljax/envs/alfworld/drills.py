@@ -9,13 +9,12 @@ import random
 from collections.abc import Iterator
 
 from skilljax.envs.alfworld import review
-from skilljax.envs.alfworld.goals import GOAL_MARK, NOUNS, likely_places
+from skilljax.envs.alfworld.goals import GOAL_MARK, NOUNS, PLACES
 from skilljax.types import Skill
 
 Piece = tuple[str, str]  # given, recalled
 
 LOOK_UPS, THINGS, GOALS, VIEWS = 12, 10, 6, 8
-_PLACES = tuple(sorted({place for noun in NOUNS for place in likely_places(noun)}))
 _GOALS = (
   "put a {noun} in {place}.",
   "put some {noun} on {place}.",
@@ -40,7 +39,7 @@ def drill(
   rng = random.Random(f"alfworld/drill/{seed}")
   nouns = rng.sample(NOUNS, rng.randint(3, 7))
   numbers = sorted(rng.sample(range(1, 25), len(nouns)), reverse=True)
-  places = {noun: rng.choice(_PLACES) for noun in nouns}
+  places = {noun: rng.choice(PLACES) for noun in nouns}
   skills = tuple(
     review.find_skill(noun, [places[noun]], skill_id=f"s{number}")
     for noun, number in zip(nouns, numbers, strict=True)
@@ -67,13 +66,13 @@ def look_ups(places: dict[str, str], rng: random.Random) -> Iterator[Piece]:
 def read_goal(places: dict[str, str], rng: random.Random) -> Iterator[Piece]:
   """The object of a goal, where a skill says it is, and where it must go."""
   noun = rng.choice([*places, rng.choice(NOUNS)])
-  target = rng.choice(_PLACES)
+  target = rng.choice(PLACES)
   goal = rng.choice(_GOALS).format(noun=noun, place=target)
   yield f".\n\n{GOAL_MARK} {goal}<think>find", f" {noun}"
   if noun in places:
     yield " in", f" {places[noun]}"
   if goal.endswith(f" {target}."):
-    yield f", {noun} in", f" {target}"
+    yield f", put {noun} in", f" {target}"
 
 
 def numbered(rng: random.Random) -> Iterator[Piece]:
@@ -93,7 +92,7 @@ def walk(rng: random.Random) -> Iterator[Piece]:
   """
   unseen = set(NOUNS)
   for _ in range(VIEWS):
-    place = f"{rng.choice(_PLACES)} {rng.randint(1, 4)}"
+    place = f"{rng.choice(PLACES)} {rng.randint(1, 4)}"
     held = {noun: rng.randint(1, 4) for noun in rng.sample(NOUNS, rng.randint(1, 6))}
     unseen -= set(held)
     seen = f"\n\nYou arrive at {place}. On the {place}, you see a {_listed(held)}."

@@ -48,6 +48,7 @@ _KIND_OF = {
   noun: kind for kind, nouns in _KIND_OF_NOUNS.items() for noun in nouns.split()
 }
 NOUNS = tuple(sorted(_KIND_OF))  # object types with a known kind
+PLACES = tuple(sorted({p for kinds in _PLACES_OF_KIND.values() for p in kinds.split()}))
 _LAMP_PLACES = ("desk", "sidetable", "dresser", "shelf", "coffeetable", "drawer")
 
 

@@ -2,7 +2,8 @@
 
 The mixture covers what a bank can be: right, missing, misleading, about something else,
 saying nothing. Most episodes are played by the explorer, whose actions follow from what
-the policy can read; a few by the game's own plan, which knows where things are.
+the policy can read and whose hand slips now and then; a few by the game's own plan,
+which knows where things are.
 
 Must not know about: banks, tokens, rollouts, the engine.
 """
@@ -13,9 +14,10 @@ import random
 
 from skilljax.envs import base
 from skilljax.envs.alfworld import drills, review
-from skilljax.envs.alfworld.agent import ExplorerAgent, WalkthroughAgent
+from skilljax.envs.alfworld.agent import WalkthroughAgent
 from skilljax.envs.alfworld.goals import NOUNS, likely_places, parse_goal
 from skilljax.envs.alfworld.settings import AlfworldSettings
+from skilljax.envs.alfworld.slips import SlippingAgent
 from skilljax.envs.alfworld.source import AlfworldSource
 from skilljax.envs.walkthrough import WalkthroughPlayer
 from skilljax.types import Skill, Task
@@ -32,6 +34,7 @@ class AlfworldTeacher:
     other: probability of a skill about another object.
     null: probability of one content-free skill.
     walkthrough: probability that the game's own plan is played.
+    slip, again: of the explorer's mistakes, see `slips.py`.
   """
 
   settings: AlfworldSettings
@@ -40,6 +43,8 @@ class AlfworldTeacher:
   other: float = 0.4
   null: float = 0.15
   walkthrough: float = 0.2
+  slip: float = 0.15
+  again: float = 0.4
 
   @functools.cached_property
   def _source(self) -> AlfworldSource:
@@ -76,7 +81,7 @@ class AlfworldTeacher:
     """One content-free skill, visible to every task."""
     return base.null_skill(index)
 
-  def agent(self, task: Task, seed: int) -> ExplorerAgent | WalkthroughAgent:
+  def agent(self, task: Task, seed: int) -> SlippingAgent | WalkthroughAgent:
     """The scripted player of one demonstration.
 
     Raises:
@@ -91,7 +96,7 @@ class AlfworldTeacher:
     rng = random.Random(f"alfworld/player/{task.key}/{seed}")
     if rng.random() < self.walkthrough:
       return WalkthroughAgent(self._source.walkthrough(task))
-    return ExplorerAgent(seed=seed)
+    return SlippingAgent(seed=seed, slip=self.slip, again=self.again)
 
   def expert(self, task: Task) -> WalkthroughPlayer:
     """The player of the game's own plan, whatever sentence states the goal."""
