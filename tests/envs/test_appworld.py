@@ -281,7 +281,7 @@ def test_a_split_without_tasks_is_named(settings, tmp_path):
     appworld.AppworldSource(settings).tasks("dev")
 
 
-def test_a_wrong_interpreter_is_named(settings, task, tmp_path):
+def test_a_wrong_interpreter_is_named(settings, tmp_path):
   for python in ("", "/nowhere/python"):
     with pytest.raises(FileNotFoundError, match=r"must be the interpreter .*env\.python"):
       appworld.AppworldEnv(dataclasses.replace(settings, python=python))
@@ -297,9 +297,8 @@ def test_a_wrong_interpreter_is_named(settings, task, tmp_path):
     (_stand_in(folders[1], installed=False), "still packed: run `appworld install`"),
     (bare, r"has no appworld \(import: .*pip install appworld==0\.1\.3\.post1"),
   ):
-    env = appworld.AppworldEnv(dataclasses.replace(settings, python=python))
-    with pytest.raises(ModuleNotFoundError, match=words):
-      env.reset(task)
+    with pytest.raises(ModuleNotFoundError, match=words):  # before any episode
+      appworld.AppworldEnv(dataclasses.replace(settings, python=python))
 
 
 def test_settings_out_of_range_name_their_key():

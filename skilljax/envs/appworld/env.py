@@ -39,15 +39,16 @@ class AppworldEnv:
   """One task at a time (Env protocol), in one engine process."""
 
   def __init__(self, settings: AppworldSettings):
-    """Checks the data; the engine starts with the first reset (many seconds).
+    """Checks the data and starts the engine (many seconds).
 
     Raises:
       FileNotFoundError: no data, or `settings.python` is no file.
+      ModuleNotFoundError, EngineError: as `Engine`.
     """
     self._settings = settings
     self._root = settings.root()
     self._python = find_interpreter(settings.python)
-    self._engine: Engine | None = None
+    self._engine: Engine | None = self._start()
     # Environments side by side must not write into one folder.
     self._experiment = f"skilljax_{uuid.uuid4().hex}"
     self._ended = True
@@ -57,13 +58,12 @@ class AppworldEnv:
 
     Raises:
       UnplayableTask: not a task of this benchmark, or one that the engine cannot open.
-      ModuleNotFoundError: as `Engine`.
-      EngineError: the engine fails.
+      EngineError: the engine fails, or the one that follows a failed one.
     """
     if task.env != ENV_NAME:
       raise UnplayableTask(f"task {task.key!r} is not one of {ENV_NAME!r}")
     if self._engine is None:
-      self._engine = Engine(self._python, self._root, timeout_s=self._settings.timeout_s)
+      self._engine = self._start()
     self._ended, self._turn = True, 0
     request = {"op": "reset", "task": task.name, "experiment": self._experiment}
     try:
@@ -117,6 +117,9 @@ class AppworldEnv:
       self._engine = None
     folder = self._root / "experiments" / "outputs" / self._experiment
     shutil.rmtree(folder, ignore_errors=True)
+
+  def _start(self) -> Engine:
+    return Engine(self._python, self._root, timeout_s=self._settings.timeout_s)
 
   def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
     try:
