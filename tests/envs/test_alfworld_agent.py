@@ -1,6 +1,8 @@
 """The scripted players: format, knowledge from text only, and success on real games."""
 
+import itertools
 import random
+import re
 
 import pytest
 
@@ -150,6 +152,32 @@ def test_after_a_mistake_the_explorer_goes_on_with_its_plan():
   refused = [c for t, c in turns if t in agent.slips and c not in ANSWERS]
   assert len(refused) == len(agent.slips) >= 3  # so the world is as without them
   assert meant == plain
+
+
+def test_mistakes_are_of_the_kinds_that_small_policies_make():
+  agent = SlippingAgent(seed=1, slip=0.9, again=0.9)
+  agent.reply(ROOM + "put a hot apple in fridge.")
+  turns = [_thought_and_action(agent.reply("Nothing happens.")) for _ in range(300)]
+  slips = [turns[turn - 1] for turn in agent.slips]
+  repeated = sum(a == b for a, b in itertools.pairwise(slips))
+  assert 0.3 < repeated / len(slips) < 0.6
+  commands = {re.sub(r"\d+", "1", command) for _, command in slips}
+  assert {"heat apple 1 with microwave 1", "cool apple 1 with fridge 1"} <= commands
+  assert "move apple 1 to fridge 1" in commands
+  assert any(command.startswith("take apple 1 from") for command in commands)
+  assert any(command.startswith("open") for command in commands)
+  for thought, command in slips:  # a thought fits its command, as the policy's do
+    if command.startswith(("take", "heat", "cool", "clean", "move")):
+      verb = {"take": "find", "move": "put"}.get(command.split()[0], command.split()[0])
+      assert thought.startswith(f"{verb} apple")
+
+
+def test_the_place_after_the_last_is_where_a_hand_slips():
+  agent = SlippingAgent(seed=0, slip=0.9, again=0.9)
+  agent.reply(ROOM + "put a hot apple in fridge.")
+  agent.reply("You arrive at bed 1. On the bed 1, you see nothing.")
+  commands = [_thought_and_action(agent.reply("Nothing happens."))[1] for _ in range(100)]
+  assert commands.count("go to bed 2") > 5
 
 
 def test_without_slips_it_is_the_explorer():

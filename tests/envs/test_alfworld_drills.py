@@ -6,7 +6,7 @@ import re
 import pytest
 
 from skilljax.envs.alfworld import drills
-from skilljax.envs.alfworld.goals import NOUNS, parse_goal
+from skilljax.envs.alfworld.goals import APPLIANCE_OF, NOUNS, parse_goal
 
 SEEDS = pytest.mark.parametrize("seed", range(6))
 
@@ -30,8 +30,10 @@ def test_goals_are_read_as_the_agents_read_them():
     goal = parse_goal(given.removesuffix("<think>find"))
     families.add(goal.family)
     expected = [(" in", f" {places[goal.noun]}")] if goal.noun in places else []
-    if goal.target:
-      expected.append((f", put {goal.noun} in", f" {goal.target}"))
+    if goal.family in APPLIANCE_OF:
+      expected.append((",", f" {goal.family} {goal.noun}"))
+    put = f" put {goal.noun} in {goal.target}"
+    expected.append((",", put if goal.target else f" use {goal.lamp}"))
     assert noun == f" {goal.noun}"
     assert rest == expected
   assert len(families) == 6

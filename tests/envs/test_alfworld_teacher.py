@@ -41,8 +41,8 @@ def test_the_mixture_is_reproducible_and_varied(teacher, tasks):
 
 
 def test_right_and_wrong_skills_are_what_they_are_called(teacher, tasks):
-  right = dataclasses.replace(teacher, right=1.0, other=0.0, null=0.0)
-  wrong = dataclasses.replace(teacher, right=0.0, wrong=1.0, other=0.0, null=0.0)
+  right = dataclasses.replace(teacher, right=1.0, others=0, null=0.0)
+  wrong = dataclasses.replace(teacher, right=0.0, wrong=1.0, others=0, null=0.0)
   source = alfworld.AlfworldSource(teacher.settings)
   for task in tasks[::20]:
     goal = parse_goal(source.goal(task))
@@ -56,6 +56,18 @@ def test_right_and_wrong_skills_are_what_they_are_called(teacher, tasks):
     assert titles[f"find {goal.noun}"] == f"for {goal.noun} look in {place} first."
     assert procedure.principle not in [s.principle for s in wrong.skills(task, 0)]
     assert f"find {goal.noun}" in [s.title for s in wrong.skills(task, 0)]
+
+
+def test_a_bank_is_mostly_about_other_objects(teacher, tasks):
+  source = alfworld.AlfworldSource(teacher.settings)
+  sizes = collections.Counter()
+  for task in tasks:
+    goal = parse_goal(source.goal(task))
+    about = [s.title for s in teacher.skills(task, 0) if s.title.startswith("find ")]
+    assert len(set(about)) == len(about)
+    sizes[len(set(about) - {f"find {goal.noun}"})] += 1
+  assert set(sizes) == set(range(7))
+  assert max(sizes.values()) < 0.3 * len(tasks)  # a seventh each
 
 
 def test_both_players_play(teacher, tasks):

@@ -88,13 +88,13 @@ class ExplorerAgent:
   is tried first.
 
   Attributes:
-    thought: of the last task turn.
+    thought, action: of the last task turn.
   """
 
   def __init__(self, *, seed: int):
     """`seed` decides the order among places that are about equally likely."""
     self._rng = random.Random(f"alfworld/explorer/{seed}")
-    self.thought = ""
+    self.thought, self.action = "", ""
 
   def reply(self, context_text: str) -> str:
     """As `WalkthroughAgent.reply`."""
@@ -107,22 +107,22 @@ class ExplorerAgent:
       return review.review_reply(
         self._goal, self._shown, success=_SUCCESS in rest, found_at=self._found_at
       )
-    self.thought, self._action = self._decide()
-    return act_reply(self.thought, self._action)
+    self.thought, self.action = self._decide()
+    return act_reply(self.thought, self.action)
 
   def overrule(self, action: str) -> None:
-    """Says that another command was sent than that of the last reply.
+    """Says that another command was sent than the last `action`.
 
     If nothing comes of it, the player goes on as if it had not been sent.
     """
-    self._action, self._overruled = action, True
+    self.action, self._overruled = action, True
 
   def _open_episode(self, text: str):
     self._goal = parse_goal(text)
     self._shown = review.read_shown(text)
     room = _ROOM.search(text.rpartition(GOAL_MARK)[0])
     self._places = _THING.findall(room[1]) if room else []
-    self._action, self._overruled = "", False
+    self._overruled = False
     self._at = ""
     self._shut: set[str] = set()
     self._searched: set[str] = set()
@@ -170,7 +170,7 @@ class ExplorerAgent:
     overruled, self._overruled = self._overruled, False
     if overruled and _NOTHING in text:
       return
-    words = self._action.split()
+    words = self.action.split()
     name = " ".join(words[-2:])
     if words[0] == "examine":
       self._unread.discard(name)
@@ -193,8 +193,8 @@ class ExplorerAgent:
       self._seen.pop(taken[1], None)
     if moved := _MOVED.search(text):
       self._held = ""
-      there = moved[2].split()[0] == self._goal.target
-      (self._stored if there else self._seen)[moved[1]] = moved[2]
+      done = moved[2].split()[0] == self._goal.target and not self._untreated()
+      (self._stored if done else self._seen)[moved[1]] = moved[2]
     if words[0] == self._goal.family and words[0] in APPLIANCE_OF:
       self._treated = True
 
@@ -217,9 +217,12 @@ class ExplorerAgent:
       return self._fetch()
     if goal.lamp:
       return self._use_lamp()
-    if goal.family in APPLIANCE_OF and not self._treated:
+    if self._untreated():
       return self._treat(goal.family)
     return self._store()
+
+  def _untreated(self) -> bool:
+    return self._goal.family in APPLIANCE_OF and not self._treated
 
   def _fetch(self) -> tuple[str, str]:
     noun = self._goal.noun

@@ -9,7 +9,13 @@ import random
 from collections.abc import Iterator
 
 from skilljax.envs.alfworld import review
-from skilljax.envs.alfworld.goals import GOAL_MARK, NOUNS, PLACES
+from skilljax.envs.alfworld.goals import (
+  APPLIANCE_OF,
+  GOAL_MARK,
+  NOUNS,
+  PLACES,
+  parse_goal,
+)
 from skilljax.types import Skill
 
 Piece = tuple[str, str]  # given, recalled
@@ -64,15 +70,20 @@ def look_ups(places: dict[str, str], rng: random.Random) -> Iterator[Piece]:
 
 
 def read_goal(places: dict[str, str], rng: random.Random) -> Iterator[Piece]:
-  """The object of a goal, where a skill says it is, and where it must go."""
+  """The object of a goal, where a skill says it is, and what must be done with it."""
   noun = rng.choice([*places, rng.choice(NOUNS)])
   target = rng.choice(PLACES)
   goal = rng.choice(_GOALS).format(noun=noun, place=target)
   yield f".\n\n{GOAL_MARK} {goal}<think>find", f" {noun}"
   if noun in places:
     yield " in", f" {places[noun]}"
-  if goal.endswith(f" {target}."):
-    yield f", put {noun} in", f" {target}"
+  read = parse_goal(goal)
+  if read.lamp:
+    yield ",", f" use {read.lamp}"
+    return
+  if read.family in APPLIANCE_OF:
+    yield ",", f" {read.family} {noun}"
+  yield ",", f" put {noun} in {target}"
 
 
 def numbered(rng: random.Random) -> Iterator[Piece]:

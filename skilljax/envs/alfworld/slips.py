@@ -1,9 +1,10 @@
 """Demonstrations with mistakes, after which the player goes on.
 
 Who imitates a player that never errs has not seen what follows an error: a small policy
-answers its first refused command with another one, to the end of the episode. So now and
-then a wrong command is sent in place of the right one. It is played, not imitated: what
-is trained is what comes after it (noise injection, arXiv:1703.09327).
+answers its first refused command with another one, and soon with the same, to the end of
+the episode. So now and then a wrong thought and command are sent in place of the right
+ones. They are played, not imitated: what is trained is what comes after them (noise
+injection, arXiv:1703.09327).
 
 Must not know about: the engine, games, tokens, losses.
 """
@@ -12,27 +13,23 @@ import random
 import re
 
 from skilljax.envs.alfworld.agent import ExplorerAgent
-from skilljax.envs.alfworld.goals import GOAL_MARK, PLACES, parse_goal
+from skilljax.envs.alfworld.goals import APPLIANCE_OF, GOAL_MARK, PLACES, parse_goal
 from skilljax.envs.replies import REVIEW_MARK, act_reply
 
 _NUMBERS = range(1, 7)
-_COMMANDS = (
-  "go to {place}",
-  "go to {place}",
-  "open {place}",
-  "examine {place}",
-  "take {thing} from {place}",
-  "move {thing} to {place}",
-)
+_PLACE = re.compile(r"\ban? (\w+) (\d+)")
+_ARRIVED = re.compile(r"You arrive at (\w+) \d+")
+
+Turn = tuple[str, str]  # thought, command
 
 
 class SlippingAgent:
-  """An explorer some of whose commands are replaced by wrong ones.
+  """An explorer some of whose turns are replaced by wrong ones.
 
   One instance plays one episode.
 
   Attributes:
-    slips: turns (from 0) whose command was replaced; never the first.
+    slips: turns (from 0) that were replaced; never the first.
   """
 
   def __init__(self, *, seed: int, slip: float, again: float):
@@ -40,8 +37,8 @@ class SlippingAgent:
 
     Args:
       seed: of the explorer, and of the mistakes.
-      slip: probability of a mistake after a command that was meant.
-      again: probability of a mistake after a mistake.
+      slip: probability of a mistake after a turn that was meant.
+      again: probability of a mistake after a mistake, half of the time of the same.
     Raises:
       ValueError: a probability outside [0, 1).
     """
@@ -52,33 +49,77 @@ class SlippingAgent:
     self._rng = random.Random(f"alfworld/slips/{seed}")
     self._slip, self._again = slip, again
     self._turn = -1
+    self._last: Turn = ("", "")  # the last mistake
+    self._kind = ""  # of the place of the last arrival
     self.slips: list[int] = []
 
   def reply(self, context_text: str) -> str:
-    """As `ExplorerAgent.reply`, but for the commands of some turns."""
+    """As `ExplorerAgent.reply`, but for some task turns."""
     if GOAL_MARK in context_text:
-      self._noun = parse_goal(context_text.partition(REVIEW_MARK)[0]).noun
+      self._open_episode(context_text.partition(REVIEW_MARK)[0])
+    if arrived := _ARRIVED.search(context_text):
+      self._kind = arrived[1]
     reply = self._player.reply(context_text)
     if REVIEW_MARK in context_text:
       return reply
     self._turn += 1
-    rate = self._again if self._turn - 1 in self.slips else self._slip
+    slipped = self._turn - 1 in self.slips
+    rate = self._again if slipped else self._slip
     if not self._turn or self._rng.random() >= rate:
       return reply
-    command = reply.partition("<action>")[2].partition("</action>")[0]
-    near = self._rng.random() < 0.5
-    action = self._misnumbered(command) if near else self._elsewhere()
+    if not slipped or self._rng.random() < 0.5:
+      self._last = self._mistake()
     self.slips.append(self._turn)
-    self._player.overrule(action)
-    return act_reply(self._player.thought, action)
+    self._player.overrule(self._last[1])
+    return act_reply(*self._last)
 
-  def _misnumbered(self, command: str) -> str:
-    """The command with other numbers, as a small policy miscopies them."""
-    return re.sub(r"\d+", lambda _: str(self._rng.choice(_NUMBERS)), command)
+  def _open_episode(self, text: str):
+    self._goal = parse_goal(text)
+    self._highest: dict[str, int] = {}  # number by kind of place
+    for kind, number in _PLACE.findall(text.partition(GOAL_MARK)[0]):
+      self._highest[kind] = max(int(number), self._highest.get(kind, 0))
 
-  def _elsewhere(self) -> str:
-    """A command in the right form, mostly about what is not there."""
-    return self._rng.choice(_COMMANDS).format(
-      place=f"{self._rng.choice(PLACES)} {self._rng.choice(_NUMBERS)}",
-      thing=f"{self._noun} {self._rng.choice(_NUMBERS)}",
-    )
+  def _mistake(self) -> Turn:
+    """A turn in the right form, as small policies get it wrong."""
+    makers = (self._misnumbered, self._one_too_many, self._elsewhere, self._too_early)
+    return self._rng.choice(makers)()
+
+  def _misnumbered(self) -> Turn:
+    """What was meant, with other numbers."""
+    command = re.sub(r"\d+", lambda _: str(self._number()), self._player.action)
+    return self._player.thought, command
+
+  def _one_too_many(self) -> Turn:
+    """The place after the last of its kind."""
+    kind = self._kind or self._place()
+    number = self._highest.get(kind, 0) + self._rng.choice((1, 1, 2))
+    return self._player.thought, f"go to {kind} {number}"
+
+  def _elsewhere(self) -> Turn:
+    """Something about a place that is mostly not there."""
+    verb = self._rng.choice(("go to", "go to", "open", "examine"))
+    return self._player.thought, f"{verb} {self._place()} {self._number()}"
+
+  def _too_early(self) -> Turn:
+    """What comes later, or suits another goal, with the thought that goes with it."""
+    goal = self._goal
+    thing = f"{goal.noun} {self._number()}"
+    verb, tool = self._rng.choice(list(APPLIANCE_OF.items()))
+    turns = [
+      (f"find {thing}", f"take {thing} from {self._place()} {self._number()}"),
+      (f"{verb} {goal.noun}", f"{verb} {thing} with {tool}"),
+    ]
+    if goal.lamp:
+      turns.append((f"use {goal.lamp}", f"use {goal.lamp} 1"))
+    else:
+      put = f"put {goal.noun} in {goal.target}"
+      turns.append((put, f"move {thing} to {goal.target} {self._number()}"))
+    return self._rng.choice(turns)
+
+  def _place(self) -> str:
+    """A kind of place: half of the time one that is here."""
+    here = sorted(self._highest)
+    return self._rng.choice(here if here and self._rng.random() < 0.5 else PLACES)
+
+  def _number(self) -> int:
+    return self._rng.choice(_NUMBERS)

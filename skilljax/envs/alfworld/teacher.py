@@ -31,7 +31,8 @@ class AlfworldTeacher:
     settings: of the games, as configured.
     right: probability of each right skill (procedure of the family; place of the object).
     wrong: probability of a misleading skill where no right one is.
-    other: probability of a skill about another object.
+    others: most skills about other objects, as many as a lived-in bank shows. Where
+      there are hardly any, a policy learns that whatever place is named is meant.
     null: probability of one content-free skill.
     walkthrough: probability that the game's own plan is played.
     slip, again: of the explorer's mistakes, see `slips.py`.
@@ -40,11 +41,11 @@ class AlfworldTeacher:
   settings: AlfworldSettings
   right: float = 0.5
   wrong: float = 0.4
-  other: float = 0.4
+  others: int = 6
   null: float = 0.15
   walkthrough: float = 0.2
-  slip: float = 0.15
-  again: float = 0.4
+  slip: float = 0.2
+  again: float = 0.5
 
   @functools.cached_property
   def _source(self) -> AlfworldSource:
@@ -70,9 +71,10 @@ class AlfworldTeacher:
         shown.append(skill)
       elif rng.random() < self.wrong:
         shown += mislead(goal, rng)
-    if rng.random() < self.other:
-      noun = rng.choice([noun for noun in NOUNS if noun != goal.noun])
-      shown.append(review.find_skill(noun, likely_places(noun)[:2], skill_id="s1"))
+    strangers = [noun for noun in NOUNS if noun not in (goal.noun, goal.lamp)]
+    for noun in rng.sample(strangers, rng.randint(0, self.others)):
+      where = rng.choice(likely_places(noun))
+      shown.append(review.find_skill(noun, [where], skill_id="s1"))
     if rng.random() < self.null:
       shown.append(self.null_skill(task, rng.randrange(len(base.NULL_TEXTS))))
     return base.as_bank(shown, rng)
