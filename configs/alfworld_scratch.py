@@ -69,7 +69,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
   c.cold_start = ml_collections.ConfigDict()
   c.cold_start.episodes = 3500  # nearly every train game once
-  c.cold_start.steps = 1800
+  c.cold_start.steps = 2400
   c.cold_start.drills = 3000
   c.cold_start.drill_steps = 240
   c.cold_start.exercise_steps = 240
@@ -85,7 +85,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   c.sft.optimizer = "muon"
   c.sft.learning_rate = 6e-3
   c.sft.warmup_steps = 30
-  c.sft.decay_steps = 1800
+  c.sft.decay_steps = 2400
   c.sft.rows_per_batch = 2
   c.sft.row_len = 1280
 

@@ -31,7 +31,8 @@ def test_goals_are_read_as_the_agents_read_them():
     families.add(goal.family)
     expected = [(" in", f" {places[goal.noun]}")] if goal.noun in places else []
     if goal.family in APPLIANCE_OF:
-      expected.append((",", f" {goal.family} {goal.noun}"))
+      tool = APPLIANCE_OF[goal.family]
+      expected.append((",", f" {goal.family} {goal.noun} with {tool}"))
     put = f" put {goal.noun} in {goal.target}"
     expected.append((",", put if goal.target else f" use {goal.lamp}"))
     assert noun == f" {goal.noun}"

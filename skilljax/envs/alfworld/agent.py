@@ -67,7 +67,8 @@ class WalkthroughAgent:
         continue
       if verb == "take" and position:
         return f"find {thing}"
-      return _THOUGHTS[verb].format(noun=thing, place=command.split()[-2])
+      *_, place, number = command.split()
+      return _THOUGHTS[verb].format(noun=thing, place=place, number=number)
     return "done"
 
 
@@ -75,10 +76,18 @@ _THOUGHTS = {
   "take": "take {noun}",
   "move": "put {noun} in {place}",
   "use": "use {noun}",
-  "heat": "heat {noun}",
-  "cool": "cool {noun}",
-  "clean": "clean {noun}",
+  "heat": "heat {noun} with {place} {number}",
+  "cool": "cool {noun} with {place} {number}",
+  "clean": "clean {noun} with {place} {number}",
 }
+
+
+def thought_after(observation: str, thought: str) -> str:
+  """A thought as it is written after an observation: a refusal is said first.
+
+  So no turn looks like the one that was refused: a small policy copies.
+  """
+  return f"refused, {thought}" if _NOTHING in observation else thought
 
 
 class ExplorerAgent:
@@ -88,7 +97,7 @@ class ExplorerAgent:
   is tried first.
 
   Attributes:
-    thought, action: of the last task turn.
+    thought, action: of the last task turn, as if nothing had been refused.
   """
 
   def __init__(self, *, seed: int):
@@ -108,7 +117,7 @@ class ExplorerAgent:
         self._goal, self._shown, success=_SUCCESS in rest, found_at=self._found_at
       )
     self.thought, self.action = self._decide()
-    return act_reply(self.thought, self.action)
+    return act_reply(thought_after(text, self.thought), self.action)
 
   def overrule(self, action: str) -> None:
     """Says that another command was sent than the last `action`.
@@ -265,12 +274,12 @@ class ExplorerAgent:
     return self._search(lamp)
 
   def _treat(self, verb: str) -> tuple[str, str]:
-    thought = f"{verb} {self._goal.noun}"
     tools = [review.hinted_tool(self._shown, verb), APPLIANCE_OF[verb]]
     kind = APPLIANCE_OF[verb].split()[0]
     tools += [place for place in self._places if place.split()[0] == kind]
     for tool in tools:
       if tool in self._places and tool not in self._refused:
+        thought = f"{verb} {self._goal.noun} with {tool}"
         if self._at != tool:
           return thought, f"go to {tool}"
         return thought, f"{verb} {self._held} with {tool}"

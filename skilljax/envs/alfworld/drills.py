@@ -82,7 +82,7 @@ def read_goal(places: dict[str, str], rng: random.Random) -> Iterator[Piece]:
     yield ",", f" use {read.lamp}"
     return
   if read.family in APPLIANCE_OF:
-    yield ",", f" {read.family} {noun}"
+    yield ",", f" {read.family} {noun} with {APPLIANCE_OF[read.family]}"
   yield ",", f" put {noun} in {target}"
 
 

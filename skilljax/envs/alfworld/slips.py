@@ -12,7 +12,7 @@ Must not know about: the engine, games, tokens, losses.
 import random
 import re
 
-from skilljax.envs.alfworld.agent import ExplorerAgent
+from skilljax.envs.alfworld.agent import ExplorerAgent, thought_after
 from skilljax.envs.alfworld.goals import APPLIANCE_OF, GOAL_MARK, PLACES, parse_goal
 from skilljax.envs.replies import REVIEW_MARK, act_reply
 
@@ -69,9 +69,10 @@ class SlippingAgent:
       return reply
     if not slipped or self._rng.random() < 0.5:
       self._last = self._mistake()
+    thought, command = self._last
     self.slips.append(self._turn)
-    self._player.overrule(self._last[1])
-    return act_reply(*self._last)
+    self._player.overrule(command)
+    return act_reply(thought_after(context_text, thought), command)
 
   def _open_episode(self, text: str):
     self._goal = parse_goal(text)
@@ -101,14 +102,13 @@ class SlippingAgent:
     return self._player.thought, f"{verb} {self._place()} {self._number()}"
 
   def _too_early(self) -> Turn:
-    """What comes later, or suits another goal, with the thought that goes with it."""
+    """What comes later, with the thought that goes with it."""
     goal = self._goal
     thing = f"{goal.noun} {self._number()}"
-    verb, tool = self._rng.choice(list(APPLIANCE_OF.items()))
-    turns = [
-      (f"find {thing}", f"take {thing} from {self._place()} {self._number()}"),
-      (f"{verb} {goal.noun}", f"{verb} {thing} with {tool}"),
-    ]
+    turns = [(f"find {thing}", f"take {thing} from {self._place()} {self._number()}")]
+    if tool := APPLIANCE_OF.get(goal.family):
+      doing = f"{goal.family} {goal.noun} with {tool}"
+      turns.append((doing, f"{goal.family} {thing} with {tool}"))
     if goal.lamp:
       turns.append((f"use {goal.lamp}", f"use {goal.lamp} 1"))
     else:

@@ -44,8 +44,8 @@ class AlfworldTeacher:
   others: int = 6
   null: float = 0.15
   walkthrough: float = 0.2
-  slip: float = 0.2
-  again: float = 0.5
+  slip: float = 0.15
+  again: float = 0.4
 
   @functools.cached_property
   def _source(self) -> AlfworldSource:
