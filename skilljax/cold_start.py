@@ -192,44 +192,61 @@ def demonstrate(
   """
   trajectories: list[Trajectory] = []
   for start in range(0, len(tasks), CHUNK):
-    part = list(enumerate(tasks[start : start + CHUNK], start=start))
-    by_name = {f"d{index}": (index, task) for index, task in part}
-    agents: dict[str, TextAgent] = {}
-
-    def make_agent(name: str, by_name=by_name, agents=agents) -> TextAgent:
-      index, task = by_name[name]
-      agents[name] = teacher.agent(task, seed + index)
-      return agents[name]
-
-    engine = ScriptedEngine(
-      make_agent,
-      runner.tokenizer,
-      num_slots,
-      runner.chat.stop_ids[0],
+    trajectories += _play(
+      tasks[start : start + CHUNK],
+      runner=runner,
+      teacher=teacher,
+      num_slots=num_slots,
       max_len=max_len,
+      start=start,
+      seed=seed,
     )
-    nodes = tuple(
-      EpisodeNode(
-        node_id=f"d{index}",
-        task=task,
-        chain=f"d{index}",
-        key=(Purpose.DEMONSTRATION, index),
-        review=True,
-      )
-      for index, task in part
-    )
-    banks = {
-      f"d{index}": bank_lib.from_skills(teacher.skills(task, seed + index))
-      for index, task in part
-    }
-    rollout = dataclasses.replace(runner, engine=engine).run(Plan(nodes), banks)
-    trajectories += [
-      without_slips(trajectory, getattr(agents[name], "slips", ()))
-      for name, trajectory in rollout.trajectories.items()
-      if is_whole(trajectory)  # so it was opened, and has an agent
-    ]
     on_progress(len(trajectories))
   return trajectories
+
+
+def _play(
+  tasks: Sequence[Task],
+  *,
+  runner: Runner,
+  teacher: Teacher,
+  num_slots: int,
+  max_len: int,
+  start: int,
+  seed: int,
+) -> list[Trajectory]:
+  """The whole demonstrations of one chunk, whose first has the index `start`."""
+  index_of = {f"d{index}": index for index in range(start, start + len(tasks))}
+  task_of = dict(zip(index_of, tasks, strict=True))
+  agents: dict[str, TextAgent] = {}
+
+  def make_agent(name: str) -> TextAgent:
+    agents[name] = teacher.agent(task_of[name], seed + index_of[name])
+    return agents[name]
+
+  engine = ScriptedEngine(
+    make_agent, runner.tokenizer, num_slots, runner.chat.stop_ids[0], max_len=max_len
+  )
+  nodes = tuple(
+    EpisodeNode(
+      node_id=name,
+      task=task_of[name],
+      chain=name,
+      key=(Purpose.DEMONSTRATION, index),
+      review=True,
+    )
+    for name, index in index_of.items()
+  )
+  banks = {
+    name: bank_lib.from_skills(teacher.skills(task_of[name], seed + index))
+    for name, index in index_of.items()
+  }
+  rollout = dataclasses.replace(runner, engine=engine).run(Plan(nodes), banks)
+  return [
+    without_slips(trajectory, getattr(agents[name], "slips", ()))
+    for name, trajectory in rollout.trajectories.items()
+    if is_whole(trajectory)  # so it was opened, and has an agent
+  ]
 
 
 def is_whole(trajectory: Trajectory) -> bool:
