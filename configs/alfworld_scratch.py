@@ -7,9 +7,9 @@
   python -m experiments.evaluate --config=configs/alfworld_scratch.py:split=valid_unseen \
       --policy=runs/alf_rl/policy --banks=runs/alf_rl/banks --workdir=runs/alf_rl/eval
 
-Two CPU cores, about 80 minutes: 25 for the cold start, 40 for 30 updates, 12 for a
-split, three times in three arms. What came out: experiments/LEADERBOARD.md. The policy
-sees no list of admissible commands.
+Two CPU cores, about 100 minutes: 45 for the cold start (12 of them to translate its
+games, once), 40 for 30 updates, 8 for a split, three times in three arms. What came
+out: experiments/LEADERBOARD.md. The policy sees no list of admissible commands.
 Variants: `:debug`, `:grpo` (no skills), `:gigpo` (no skills, see `recipes/gigpo`),
 `:split=valid_seen`, `:seed=1`, `:updates=30`.
 """
