@@ -146,14 +146,18 @@ def _slip_through(agent, opening, answers):
 
 def test_after_a_mistake_the_explorer_goes_on_with_its_plan():
   opening = ROOM + "put a hot apple in fridge."
-  plain = _converse(ExplorerAgent(seed=0), opening, ANSWERS)
-  agent = SlippingAgent(seed=0, slip=0.5, again=0.5)
-  turns = _slip_through(agent, opening, ANSWERS)
-  meant = [command for turn, command in turns if turn not in agent.slips]
-  assert len(agent.slips) >= 3
-  # A mistake can be what would have come later; then it need not come again.
-  done = [c for t, c in turns if t in agent.slips and c in ANSWERS]
-  assert [c for c in plain if c not in done] == [c for c in meant if c not in done]
+  slipped = 0
+  for seed in range(20):
+    plain = _converse(ExplorerAgent(seed=seed), opening, ANSWERS)
+    agent = SlippingAgent(seed=seed, slip=0.5, again=0.5)
+    turns = _slip_through(agent, opening, ANSWERS)
+    assert turns[-1][1] == plain[-1]
+    # A mistake can be what would have come later; then it need not come again.
+    if any(c in ANSWERS for t, c in turns if t in agent.slips):
+      continue
+    assert [c for t, c in turns if t not in agent.slips] == plain
+    slipped += len(agent.slips)
+  assert slipped >= 20
 
 
 def test_mistakes_are_of_the_kinds_that_small_policies_make():
