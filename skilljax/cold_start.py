@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from skilljax import hosts
 from skilljax.agents.chat import ChatFormat, Transcript
 from skilljax.agents.prompts import PromptStyle
 from skilljax.data.demonstrations import Example
@@ -242,10 +243,13 @@ def _play(
     for name, index in index_of.items()
   }
   rollout = dataclasses.replace(runner, engine=engine).run(Plan(nodes), banks)
+  # A host knows the agents of the episodes that it played.
+  own = {name: tuple(getattr(agent, "slips", ())) for name, agent in agents.items()}
+  slips = {name: turns for part in hosts.gather(own) for name, turns in part.items()}
   return [
-    without_slips(trajectory, getattr(agents[name], "slips", ()))
+    without_slips(trajectory, slips[name])
     for name, trajectory in rollout.trajectories.items()
-    if is_whole(trajectory)  # so it was opened, and has an agent
+    if is_whole(trajectory)  # so it was opened, and had an agent
   ]
 
 

@@ -1,12 +1,14 @@
 import collections
 import dataclasses
 import json
+import threading
+from concurrent import futures
 
 import jax
 import numpy as np
 import pytest
 
-from skilljax import cold_start, fine_tuning
+from skilljax import cold_start, fine_tuning, hosts
 from skilljax.agents import parse, prompts
 from skilljax.data.demonstrations import Example, balance_reviews
 from skilljax.envs.household import (
@@ -110,6 +112,31 @@ def test_what_a_player_did_not_mean_is_played_and_not_trained(tasks, shown):
     left_out = plain.loss_mask & ~trajectory.loss_mask
     assert np.array_equal(left_out, plain.turn_index == 1) and left_out.any()
     assert not (trajectory.loss_mask & ~plain.loss_mask).any()
+
+
+def test_two_hosts_leave_out_what_one_does(tasks, monkeypatch):
+  alone = demonstrate(tasks[:6], teacher=Slipping(SETTINGS))
+  played, both = {}, threading.Barrier(2, timeout=60)
+
+  def gather(value):
+    played[index()] = value
+    both.wait()
+    parts = [played[0], played[1]]
+    both.wait()
+    return parts
+
+  def index():
+    return int(threading.current_thread().name[-1])
+
+  for name, of_two in (("index", index), ("count", lambda: 2), ("gather", gather)):
+    monkeypatch.setattr(hosts, name, of_two)
+
+  with futures.ThreadPoolExecutor(2, thread_name_prefix="host") as pool:
+    of_hosts = [
+      pool.submit(demonstrate, tasks[:6], teacher=Slipping(SETTINGS)) for _ in range(2)
+    ]
+    for one in of_hosts:
+      assert arrays(one.result()) == arrays(alone)
 
 
 def test_faulty_episodes_are_left_out(tasks, shown):
