@@ -112,7 +112,10 @@ def test_a_killed_evaluation_goes_on_after_its_last_pass(
   assert json.loads((killed / "summary.json").read_text())["table"] == summary["table"]
   files = contents(killed)
   assert files == contents(tmp_path / "straight")
-  assert files["edits.jsonl"] and "banks/frozen/estate-0.json" not in files
+  edits = [json.loads(line) for line in files["edits.jsonl"].splitlines()]
+  passes = sorted({row["pass"] for row in edits})
+  assert passes == list(range(settings.eval.passes)) and len(passes) > 1
+  assert "banks/frozen/estate-0.json" not in files
   assert {name.split("/")[0] for name in files} == {
     *("config.json", "records.json", "edits.jsonl", "banks")
   }

@@ -110,7 +110,7 @@ def of_commits(rows: Iterable[Mapping[str, Any]]) -> list[Estate]:
 
 
 def of_evaluation(evaluation: EvaluationFiles, arm: str = "evolving") -> list[Estate]:
-  """The lineage of an evaluation's arm, from its edits.jsonl; pass 0 was recorded."""
+  """The lineage of an evaluation's arm in its first pass, from edits.jsonl."""
   place = {
     r.task: (r.scope, r.position)
     for r in evaluation.records
@@ -118,7 +118,9 @@ def of_evaluation(evaluation: EvaluationFiles, arm: str = "evolving") -> list[Es
   }
   chains: dict[str, list[Event]] = {}
   for row in evaluation.edits:
-    if row.get("arm") != arm or row.get("status") not in ("added", "updated", "retired"):
+    if row.get("arm") != arm or row.get("pass", 0) != 0:  # older files have no other
+      continue
+    if row.get("status") not in ("added", "updated", "retired"):
       continue
     scope, position = place.get(row.get("task", ""), ("unknown", 0))
     event = _event({**row, "step": position + 1}, "step", "bank")

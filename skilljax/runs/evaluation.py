@@ -3,7 +3,7 @@
   <folder>/config.json     the resolved config
   <folder>/records.json    one row an episode
   <folder>/summary.json    success by arm with intervals, paired differences
-  <folder>/edits.jsonl     edits of the evolving arm, first pass
+  <folder>/edits.jsonl     edits of the evolving arm, pass by pass
   <folder>/banks/          banks that the arms ended with
   <folder>/passes/         finished passes of an evaluation that is not written yet
 
@@ -130,8 +130,12 @@ def progress(
 
 def keep(kept: Passes, index: int, finished: exact.Pass) -> None:
   """Writes down what a finished pass leaves."""
-  if index == 0 and hosts.is_first():
-    (kept.results / "edits.jsonl").write_text(edit_lines(finished.rollouts))
+  if hosts.is_first():
+    path = kept.results / "edits.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if index else []
+    # One that was killed right here wrote the edits of this pass before.
+    earlier = [line for line in lines if json.loads(line).get("pass", 0) < index]
+    write_atomically(path, "".join(earlier) + edit_lines(finished.rollouts, index))
   kept.keep(index, finished)
 
 
@@ -309,13 +313,14 @@ def write(folder: Path, evaluation: exact.Evaluation, summary: dict[str, Any]) -
   write_atomically(folder / "summary.json", json.dumps(summary, indent=2))
 
 
-def edit_lines(rollouts: Mapping[str, Rollout]) -> str:
-  """One JSON line an edit of the evolving arms."""
+def edit_lines(rollouts: Mapping[str, Rollout], pass_index: int) -> str:
+  """One JSON line an edit of the evolving arm in one pass."""
   lines = []
   for arm, rollout in rollouts.items():
     for node_id, outcome in rollout.edits.items():
       row = {
         "arm": arm,
+        "pass": pass_index,
         "node": node_id,
         "task": rollout.trajectories[node_id].task.key,
         "edit": edit_fields(outcome.edit),

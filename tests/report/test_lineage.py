@@ -1,5 +1,7 @@
 """Replay of recorded edits: ids, hashes, fresh starts, broken records."""
 
+import json
+
 from skilljax.report import lineage
 from skilljax.report.load import load_evaluation
 
@@ -54,7 +56,13 @@ def test_an_edit_that_cannot_apply_is_kept_and_marked(synthetic):
 
 
 def test_evaluation_lineage_takes_its_scope_from_the_records(tmp_path, synthetic):
-  evaluation = load_evaluation("x", synthetic["evaluation"](tmp_path / "ev"))
+  folder = synthetic["evaluation"](tmp_path / "ev")
+  path = folder / "edits.jsonl"
+  first = [json.loads(line) for line in path.read_text().splitlines()]
+  lines = [json.dumps({**row, "pass": index}) for index in (0, 1) for row in first]
+  path.write_text("\n".join(lines))
+  evaluation = load_evaluation("x", folder)
+  assert len(evaluation.edits) == 2 * len(first)
   (estate,) = lineage.of_evaluation(evaluation)
   assert estate.scope == "estate-8" and estate.proven
   assert [e.when for e in estate.events] == [1, 2]
