@@ -51,6 +51,7 @@ EXTRAS = {
   # the CPU build is taken where the package index offers one.
   "parity": ["torch==2.13.0"],
   "dev": [
+    "filelock>=3.13",
     "hypothesis>=6.100",
     "import-linter>=2.3",
     "ipykernel>=6.29",

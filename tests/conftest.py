@@ -1,8 +1,9 @@
 """Strictness for every test: no silent promotion, no silent skip, no stray device.
 
 And haste: most of the time goes into compiling what runs for a moment. So programs are
-compiled as quickly as XLA can, and once for all processes of a session. `XLA_FLAGS=''`
-compiles as users do, as in `make slow`; `JAX_COMPILATION_CACHE_DIR` names another place.
+compiled as quickly as XLA can, and once for all processes of a session; Java does not
+optimise what it compiles. `XLA_FLAGS=''` compiles as users do, as in `make slow`;
+`JAX_COMPILATION_CACHE_DIR` names another place.
 """
 
 import importlib.metadata
@@ -10,6 +11,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Callable
 
 # Before JAX starts: tests run on the CPU, whatever the machine has.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -17,6 +19,7 @@ HASTY = "--xla_backend_optimization_level=0"
 if importlib.metadata.version("jaxlib").startswith("0.10."):  # XLA dies of unknown flags
   HASTY += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("XLA_FLAGS", HASTY)
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 # Workers of xdist and processes that tests start find it in their environment.
 OWN_CACHE = None
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -27,6 +30,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
   }
 
+import filelock  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
@@ -83,6 +87,29 @@ def data_folder() -> pathlib.Path:
   return pathlib.Path(
     os.environ.get("SKILLJAX_DATA", ROOT.parent / "shared" / "data")
   ).resolve()
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory) -> Callable[[str, Callable], pathlib.Path]:
+  """`made_once(name, make)`: the folder that `make(folder)` fills once a session.
+
+  Workers wait for the one that makes it, and only read it.
+  """
+  root = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    root = root.parent  # that of all workers
+
+  def folder_of(name: str, make: Callable[[pathlib.Path], object]) -> pathlib.Path:
+    folder = root / "made-once" / name
+    folder.parent.mkdir(exist_ok=True)
+    with filelock.FileLock(f"{folder}.lock"):
+      if not folder.exists():
+        made = tmp_path_factory.mktemp(name)
+        make(made)
+        made.rename(folder)
+    return folder
+
+  return folder_of
 
 
 @pytest.fixture(scope="session")

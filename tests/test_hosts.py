@@ -17,7 +17,8 @@ from safetensors.numpy import load_file
 
 from skilljax import checkpoint, hosts, preflight, watch
 from skilljax.config import ConfigError
-from skilljax.runs import cold_start, training
+from skilljax.runs import training
+from tests import one_device
 from tests.test_runs import settings_of
 
 CONFIG = "tests/multihost_config.py"
@@ -118,14 +119,13 @@ class Run(Job):
 
 
 @pytest.fixture(scope="module")
-def policy(repo_root, tmp_path_factory) -> pathlib.Path:
-  settings = settings_of(f"{CONFIG}:cold", repo_root)
-  return cold_start.run(settings, tmp_path_factory.mktemp("cold"))
+def policy(made_once, repo_root) -> pathlib.Path:
+  return one_device.policy(made_once, repo_root)
 
 
 @pytest.mark.timeout(600)
 def test_a_host_is_killed_the_other_names_it_and_one_host_goes_on(
-  repo_root, policy, tmp_path
+  made_once, repo_root, policy, tmp_path
 ):
   two = tmp_path / "two"
   job = Run(repo_root, policy, two, updates=2, patience=("--quiet_s=5",))
@@ -144,8 +144,7 @@ def test_a_host_is_killed_the_other_names_it_and_one_host_goes_on(
   with pytest.raises(ConfigError, match=r"engine.max_len=512 \(there: 640\); restore"):
     training.run(shorter, policy, two)
   training.run(alone, policy, two)
-  one = tmp_path / "one"
-  training.run(alone, policy, one)
+  one = one_device.run(made_once, repo_root, updates=2)
   expect_equal_runs(two, one)
   assert moved(policy, one / "policy") > 3e-4  # thirty times the tolerance
 
@@ -156,7 +155,7 @@ def test_a_run_on_two_hosts_that_was_killed_ends_as_the_one_of_one_host(
   repo_root, policy, tmp_path
 ):
   one = tmp_path / "one"
-  train_alone(repo_root, policy, one, 3)
+  one_device.train(repo_root, policy, one, "updates=3")
   two = tmp_path / "two"
   job = Run(repo_root, policy, two, devices=4)
   job.wait_for_checkpoint(1)
@@ -301,21 +300,6 @@ def test_a_host_that_nobody_joins_ends_and_says_so(repo_root, index):
 def completed(folder) -> list[int]:
   """Steps whose checkpoints are complete."""
   return [int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdigit()]
-
-
-def train_alone(repo_root, policy, folder, updates):
-  """The run of a single process of one device."""
-  config = f"{CONFIG}:updates={updates}"
-  subprocess.run(
-    [
-      *(sys.executable, "-m", "experiments.train", f"--config={config}"),
-      *(f"--policy={policy}", f"--workdir={folder}"),
-    ],
-    cwd=repo_root,
-    env={**os.environ, "JAX_PLATFORMS": "cpu"},
-    capture_output=True,
-    check=True,
-  )
 
 
 def expect_equal_runs(two, one, atol=1e-5):
