@@ -19,9 +19,9 @@ from skilljax import checkpoint, hosts, preflight, watch
 from skilljax.config import ConfigError
 from skilljax.runs import training
 from tests import one_device
+from tests.one_device import CONFIG
 from tests.test_runs import settings_of
 
-CONFIG = "tests/multihost_config.py"
 # Devices of one host -> the mesh over two hosts, and that of each host's sampler. Among
 # processes all collectives of CPUs go through sockets, also those of one host's devices:
 # with several of them an update takes ten times as long.

@@ -132,7 +132,8 @@ def keep(kept: Passes, index: int, finished: exact.Pass) -> None:
   """Writes down what a finished pass leaves."""
   if hosts.is_first():
     path = kept.results / "edits.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if index else []
+    there = index > 0 and path.exists()
+    lines = path.read_text().splitlines(keepends=True) if there else []
     # One that was killed right here wrote the edits of this pass before.
     earlier = [line for line in lines if json.loads(line).get("pass", 0) < index]
     write_atomically(path, "".join(earlier) + edit_lines(finished.rollouts, index))
