@@ -23,6 +23,7 @@ from skilljax.rollout import credit as credit_lib
 from skilljax.rollout import probes as probes_lib
 from skilljax.rollout.beginning import begin_banks
 from skilljax.rollout.candidates import collect_candidates, policy_name
+from skilljax.rollout.confirmation import confirm
 from skilljax.rollout.feed import tasks_at
 from skilljax.rollout.plan import Purpose, independent_groups
 from skilljax.rollout.proposers import Advised, Proposer, silent
@@ -67,6 +68,7 @@ class Update:
   trained: tuple[Trajectory, ...]
   credit: credit_lib.Credit
   report: probes_lib.ProbeReport
+  confirmation: probes_lib.ProbeReport
   committed: tuple[commit_lib.Committed, ...]
   metrics: Mapping[str, float]
 
@@ -169,8 +171,17 @@ def one_update(shop: Workshop, state: LoopState) -> tuple[LoopState, Update]:
       temperature=settings.loss.temperature,
     )
 
-  # ---- Credit: one advantage per trained token ---------------------------------------
   utilities = {e.candidate.name: e.utility for e in report.evidence}
+
+  # ---- Gate: edits that beat the null edits; if asked, on other probes once more -----
+  admitted, nulls, confirmation = [], state.nulls, EMPTY_REPORT
+  if settings.gate is not None:
+    fresh = [utilities[c.name] for c in candidates.nulls]
+    nulls = (*nulls, *(u for u in fresh if np.isfinite(u)))[-settings.gate.null_window :]
+    proposals = candidates.proposals(report.evidence)
+    admitted, confirmation = admit(shop, proposals, nulls, number)
+
+  # ---- Credit: one advantage per trained token ---------------------------------------
   credit = credit_lib.assign(
     trained,
     rollout.edits,
@@ -181,17 +192,11 @@ def one_update(shop: Workshop, state: LoopState) -> tuple[LoopState, Update]:
   # ---- Learning ------------------------------------------------------------------------
   train_state, learned = learn(shop, state.train, trained, credit, number)
 
-  # ---- Commit: edits that pass the gate enter the bank -------------------------------
-  nulls, committed, new_banks = state.nulls, [], banks
+  # ---- Commit: edits that passed the gate enter the bank -----------------------------
+  committed, new_banks = [], banks
   if settings.gate is not None:
-    fresh = [utilities[c.name] for c in candidates.nulls]
-    nulls = (*nulls, *(u for u in fresh if np.isfinite(u)))[-settings.gate.null_window :]
     new_banks, committed = commit_lib.commit(
-      banks,
-      candidates.proposals(report.evidence),
-      nulls=nulls,
-      limits=settings.limits,
-      settings=settings.gate,
+      banks, admitted, limits=settings.limits, settings=settings.gate
     )
 
   new_state = LoopState(
@@ -200,16 +205,49 @@ def one_update(shop: Workshop, state: LoopState) -> tuple[LoopState, Update]:
     banks=new_banks,
     stats=tally(state.stats, rollout, banks, committed, new_banks, number),
     nulls=nulls,
-    interactions=state.interactions + len(plan.nodes) + report.episodes_run,
+    interactions=state.interactions
+    + len(plan.nodes)
+    + report.episodes_run
+    + confirmation.episodes_run,
   )
   metrics = update_metrics(
-    rollout, trained, credit, report, candidates, committed, learned
+    rollout, trained, credit, report, confirmation, candidates, committed, learned
   )
   metrics |= advised.metrics
   metrics["rollout/interactions"] = float(new_state.interactions)
   metrics["skill/bank_size"] = float(np.mean([len(b.skills) for b in new_banks.values()]))
   return new_state, Update(
-    tasks, rollout, trained, credit, report, (*begun, *committed), metrics
+    tasks,
+    rollout,
+    trained,
+    credit,
+    report,
+    confirmation,
+    (*begun, *committed),
+    metrics,
+  )
+
+
+def admit(
+  shop: Workshop,
+  proposals: Sequence[commit_lib.Proposal],
+  nulls: Sequence[float],
+  number: int,
+) -> tuple[list[commit_lib.Proposal], probes_lib.ProbeReport]:
+  """What the gate lets through, and the report of its second look (`gate.confirm`)."""
+  settings = shop.settings
+  admitted = commit_lib.admitted(proposals, nulls, settings.gate)
+  if not settings.gate.confirm:
+    return admitted, EMPTY_REPORT
+  return confirm(
+    admitted,
+    nulls=nulls,
+    runner=shop.runner,
+    source=shop.source,
+    probes=settings.probes,
+    gate=settings.gate,
+    key=(number,),
+    temperature=settings.loss.temperature,
   )
 
 

@@ -40,6 +40,7 @@ def update_metrics(
   trained: Sequence[Trajectory],
   credit: Credit,
   report: ProbeReport,
+  confirmation: ProbeReport,
   candidates: Candidates | None,
   committed: Sequence[Committed],
   learned: Mapping[str, float],
@@ -56,7 +57,7 @@ def update_metrics(
     rows["rollout/compared_turn_rate"] = float(compared / turns)
   rows |= _reviews(trained, credit)
   if candidates is not None:
-    rows |= _probes(report, candidates)
+    rows |= _probes(report, confirmation, candidates)
     rows["skill/committed"] = float(len(committed))
   return rows
 
@@ -100,15 +101,23 @@ def _reviews(trained: Sequence[Trajectory], credit: Credit) -> dict[str, float]:
   }
 
 
-def _probes(report: ProbeReport, candidates: Candidates) -> dict[str, float]:
+def _probes(
+  report: ProbeReport, confirmation: ProbeReport, candidates: Candidates
+) -> dict[str, float]:
   values = {e.candidate.name: e.utility for e in report.evidence}
   rows = {
     "skill/probe_episodes": float(report.episodes_run),
     "skill/probe_episodes_naive": float(report.episodes_naive),
     "skill/probe_cost_ratio": report.cost_ratio,
     "skill/candidates": float(len(candidates.policy)),
-    "env/probe_faults": float(report.faults),
+    "env/probe_faults": float(report.faults + confirmation.faults),
   }
+  if confirmation.evidence:
+    again = [e.utility for e in confirmation.evidence if np.isfinite(e.utility)]
+    rows["skill/confirm_episodes"] = float(confirmation.episodes_run)
+    rows["skill/finalists"] = float(len(confirmation.evidence))
+    if again:
+      rows["skill/confirm_utility_mean"] = float(np.mean(again))
   for name, group in (("", candidates.policy), ("null_", candidates.nulls)):
     known = [values[c.name] for c in group if np.isfinite(values[c.name])]
     if known:

@@ -47,13 +47,17 @@ def shop(repo_root):
   )
 
 
-def one_update(shop, pool):
-  """One update with a fresh engine, environments from `pool`."""
+def one_update(shop, pool, **known):
+  """One update with a fresh engine, environments from `pool`; `known` is of the state."""
   engine = worlds.KeyedEngine(num_slots=8, max_len=640)
   runner = dataclasses.replace(shop.runner, engine=engine, pool=pool)
   with_pool = dataclasses.replace(shop, engine=engine, runner=runner)
   state = train_lib.LoopState(
-    update=UPDATE, train=shop.learner.init(shop.reference), banks={}, interactions=100
+    update=UPDATE,
+    train=shop.learner.init(shop.reference),
+    banks={},
+    interactions=100,
+    **known,
   )
   engine.publish(None, UPDATE)
   result = train_lib.one_update(with_pool, state)

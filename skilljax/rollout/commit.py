@@ -6,6 +6,10 @@
 * `commit`: the best edits of an update whose utility beats the null edits', at most m per
   update and chain. Retiring a skill is an edit like any other and passes the same test.
 
+The best of n noisy edits looks good by luck: n · level null edits pass the test of an
+update. With `gate.confirm` those that would enter are probed once more, on other tasks
+(`train.py`), and must pass again; then `level` bounds what luck lets in per update.
+
 Must not know about: how utilities were measured, the learner.
 """
 
@@ -34,6 +38,8 @@ class GateSettings:
       before 1/level − 1 null utilities are known.
     null_window: how many recent null utilities are remembered.
     audits_per_update: skills proposed for retirement and probed, per update.
+    confirm: what would enter is probed again on other tasks and must pass again; at most
+      2·K·repeats·m more episodes an update and chain.
   """
 
   mode: str = "commit"
@@ -41,6 +47,7 @@ class GateSettings:
   level: float = 0.1
   null_window: int = 64
   audits_per_update: int = 1
+  confirm: bool = False
 
   def __post_init__(self):
     if self.mode not in MODES:
@@ -59,6 +66,11 @@ class GateSettings:
       raise ValueError(
         f"audits_per_update={self.audits_per_update} with mode='accept' would retire "
         "skills untested; set it to 0 (config key gate.audits_per_update)"
+      )
+    if self.confirm and self.mode != "commit":
+      raise ValueError(
+        f"confirm=True needs mode='commit', mode={self.mode!r} tests nothing "
+        "(config key gate.confirm)"
       )
     for name, low in (("max_commits", 1), ("audits_per_update", 0)):
       if self.__dict__[name] < low:
@@ -99,37 +111,47 @@ def passes(utility: float, nulls: Sequence[float], settings: GateSettings) -> bo
   )
 
 
+def admitted(
+  proposals: Sequence[Proposal], nulls: Sequence[float], settings: GateSettings
+) -> list[Proposal]:
+  """The proposals that the gate lets through, in the order in which they enter.
+
+  Args:
+    proposals: of one update, any order; equal utilities keep this order. A utility
+      of NaN (no probe gave a result) never passes a test.
+    nulls: recent null utilities.
+    settings: 'commit' takes those that beat the nulls, best first; 'accept' all, as they
+      come; 'frozen' none.
+  """
+  if settings.mode == "frozen":
+    return []
+  if settings.mode == "accept":
+    return list(proposals)
+  known = [p for p in proposals if passes(p.evidence.utility, nulls, settings)]
+  return sorted(known, key=lambda p: -p.evidence.utility)
+
+
 def commit(
   banks: Mapping[str, SkillBank],
   proposals: Sequence[Proposal],
   *,
-  nulls: Sequence[float],
   limits: EditLimits,
   settings: GateSettings,
 ) -> tuple[dict[str, SkillBank], list[Committed]]:
-  """Applies the best proposals that beat the nulls; with 'accept' the first ones.
+  """Applies proposals in their order, until a chain has m of them.
 
   Args:
     banks: chain -> bank.
-    proposals: of one update, any order; equal utilities keep this order. A utility
-      of NaN never passes a test.
-    nulls: recent null utilities.
+    proposals: what the gate has admitted.
     limits: what a skill may be.
-    settings: mode, m, level.
+    settings: m.
   Returns:
     (banks', what was committed). `banks` itself does not change.
   """
   new_banks = dict(banks)
   history: list[Committed] = []
-  if settings.mode == "frozen":
-    return new_banks, history
-  best = list(proposals)
-  if settings.mode == "commit":
-    # Without NaN (no probe gave a result), which has no place in an order.
-    known = [p for p in proposals if passes(p.evidence.utility, nulls, settings)]
-    best = sorted(known, key=lambda p: -p.evidence.utility)
   count: dict[str, int] = {}
-  for proposal in best:
+  for proposal in proposals:
     chain = proposal.chain
     if count.get(chain, 0) >= settings.max_commits:
       continue

@@ -25,6 +25,7 @@ class Purpose(enum.IntEnum):
   PROBE = 1
   EVAL = 2
   DEMONSTRATION = 3
+  CONFIRM = 4
 
 
 @dataclasses.dataclass(frozen=True)

@@ -140,6 +140,7 @@ def score_candidates(
   settings: ProbeSettings,
   key: tuple[int, ...],
   temperature: float = 1.0,
+  purpose: Purpose = Purpose.PROBE,
 ) -> ProbeReport:
   """Measures the utility of each candidate edit.
 
@@ -151,6 +152,7 @@ def score_candidates(
     key: sampling-key prefix of the update. The bank is not part of any key, so the
       two runs of a pair draw the same random numbers.
     temperature: of the sampler.
+    purpose: first part of every sampling key.
   """
   wanted: dict[_Run, SkillBank] = {}
   table: list[list[tuple[Task, _Run, _Run]]] = []
@@ -168,7 +170,7 @@ def score_candidates(
           wanted.setdefault(before, candidate.before)
           wanted.setdefault(after, candidate.after)
     table.append(rows)
-  played, faults = _play(wanted, runner, key, temperature)
+  played, faults = _play(wanted, runner, (purpose, *key), temperature)
   return ProbeReport(
     evidence=tuple(
       _evidence(candidate, rows, played, settings)
@@ -190,7 +192,7 @@ def _play(
       node_id=f"p{index}",
       task=run.task,
       chain=f"p{index}",
-      key=(Purpose.PROBE, *key, stable_hash(run.task.key), run.repeat),
+      key=(*key, stable_hash(run.task.key), run.repeat),
     )
     for index, run in enumerate(runs)
   )

@@ -42,7 +42,8 @@ class Recorder:
 
   def write(self, step: int, update: Update, *, episodes: bool) -> None:
     """Records one update; `episodes` adds one whole group of trajectories."""
-    evidence = {e.candidate.name: e for e in update.report.evidence}
+    probed = (*update.report.evidence, *update.confirmation.evidence)
+    evidence = {e.candidate.name: e for e in probed}
     reviewed = {}
     for trajectory in update.trained:
       name = policy_name(trajectory)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skilljax.rollout.candidates import Candidates, audit
-from skilljax.rollout.commit import GateSettings, Proposal, commit, passes
+from skilljax.rollout.commit import GateSettings, Proposal, admitted, commit, passes
 from skilljax.rollout.probes import Candidate, Evidence, ProbeSettings, score_candidates
 from skilljax.skills.bank import GENERAL, SkillBank
 from skilljax.skills.edits import EditLimits
@@ -34,13 +34,17 @@ def of(utility):
 
 
 def run(proposals, banks=None, nulls=NULLS, **settings):
-  return commit(
+  return decide(
     banks or {"house": SkillBank(), "barn": SkillBank()},
     proposals,
-    nulls=nulls,
-    limits=LIMITS,
-    settings=GateSettings(**settings),
+    nulls,
+    GateSettings(**settings),
   )
+
+
+def decide(banks, proposals, nulls, gate):
+  passed = admitted(proposals, nulls, gate)
+  return commit(banks, passed, limits=LIMITS, settings=gate)
 
 
 def titles(bank):
@@ -151,6 +155,7 @@ def test_retiring_and_changing_the_same_skill_is_one_commit():
     ({"level": 1.0}, r"level=1.0 .*gate\.level"),
     ({"level": 0.01, "null_window": 64}, r"null_window=64 must be >= 1/level - 1 = 99"),
     ({"max_commits": 0}, r"max_commits=0 .*gate\.max_commits"),
+    ({"confirm": True, "mode": "frozen"}, r"confirm=True .*gate\.confirm"),
     ({"audits_per_update": -1}, r"audits_per_update=-1 .*gate\.audits"),
   ],
 )
@@ -197,12 +202,11 @@ def test_right_edits_enter_wrong_and_null_ones_do_not():
     c.name: (edit_of(c), c.task.scope, Provenance()) for c in right + wrong + nulls
   }
   everything = Candidates((*right, *wrong, *nulls), (), (), edits)
-  banks, history = commit(
+  banks, history = decide(
     {task.scope: SkillBank() for task in tasks},
     everything.proposals(list(evidence.values())),
-    nulls=noise,
-    limits=LIMITS,
-    settings=GateSettings(max_commits=3),
+    noise,
+    GateSettings(max_commits=3),
   )
   truths = {edit_of(c).principle for c in right}
   stated = [skill.principle for bank in banks.values() for skill in bank.skills]
@@ -224,9 +228,7 @@ def test_a_wrong_skill_is_retired_and_a_right_one_is_not():
   banks = {c.task.scope: c.before for c in audits}
   proposals = Candidates((), (), tuple(audits), edits).proposals(score(audits))
   assert len(proposals) == 16
-  new_banks, history = commit(
-    banks, proposals, nulls=NULLS, limits=LIMITS, settings=GateSettings()
-  )
+  new_banks, history = decide(banks, proposals, NULLS, GateSettings())
   kept = [len(new_banks[task.scope].skills) for task in tasks]
   assert kept[::2] == [1] * 8
   assert kept[1::2].count(0) >= 5
