@@ -11,7 +11,7 @@ Two CPU cores, about 100 minutes: 45 for the cold start (12 of them to translate
 games, once), 40 for 30 updates, 8 for a split, three times in three arms. What came
 out: experiments/LEADERBOARD.md. The policy sees no list of admissible commands.
 Variants: `:debug`, `:grpo` (no skills), `:gigpo` (no skills, see `recipes/gigpo`),
-`:split=valid_seen`, `:seed=1`, `:updates=30`.
+`:split=valid_seen`, `:seed=1`, `:updates=30`, `:confirm` (edits are probed twice).
 """
 
 import ml_collections
@@ -23,7 +23,14 @@ from skilljax.config import parse_arg
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   """The resolved, locked config of one variant."""
   variant = parse_arg(
-    arg, debug=False, grpo=False, gigpo=False, seed=0, updates=30, split="valid_seen"
+    arg,
+    debug=False,
+    grpo=False,
+    gigpo=False,
+    confirm=False,
+    seed=0,
+    updates=30,
+    split="valid_seen",
   )
   skills = not (variant.grpo or variant.gigpo)
   c = ml_collections.ConfigDict()
@@ -116,6 +123,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.gate.level = 0.1  # rate at which a content-free edit may pass
     c.gate.max_commits = 1
     c.gate.audits_per_update = 1
+    c.gate.confirm = variant.confirm
 
   c.rl = ml_collections.ConfigDict()
   c.rl.advantage = "dual" if skills else "grpo"

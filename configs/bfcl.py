@@ -106,6 +106,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.gate.level = 0.1  # rate at which a content-free edit may pass
     c.gate.max_commits = 1
     c.gate.audits_per_update = 1
+    c.gate.confirm = False
 
   c.rl = ml_collections.ConfigDict()
   c.rl.advantage = "grpo" if variant.grpo else "dual"

@@ -28,7 +28,8 @@ SKILLRL = {
   "eval.arms": ("no_bank", "frozen"),
 }
 NO_PROBES = ("probes.num_probes", "probes.alpha", "probes.nulls_per_update")
-NO_GATE = ("gate.mode", "gate.level", "gate.max_commits", "gate.audits_per_update")
+NO_TEST = ("gate.level", "gate.confirm")
+NO_GATE = (*NO_TEST, "gate.mode", "gate.max_commits", "gate.audits_per_update")
 
 # Recipe -> (variant of the base that it starts from, key -> value on household).
 CHANGES = {
@@ -52,7 +53,7 @@ CHANGES = {
     "",
     {
       **SKILLRL,
-      **dict.fromkeys((*NO_PROBES, "gate.level"), GONE),
+      **dict.fromkeys((*NO_PROBES, *NO_TEST), GONE),
       "gate.mode": "accept",
       "gate.max_commits": 3,
       "gate.audits_per_update": 0,
