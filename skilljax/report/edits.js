@@ -78,7 +78,8 @@
 
   function lines(row) {
     const open = view.open === row.index;
-    const fallback = { null: "content-free advice", audit: "retire one skill, to test it" };
+    const fallback = { null: "content-free advice", audit: "retire one skill, to test it",
+      confirm: "a retirement, tested again" };
     const label = row.text || row.edit.kind || fallback[row.kind] || "no text recorded";
     const toggle = el("button", { type: "button", class: "open text", id: `edit-${row.index}`,
       "aria-expanded": String(open), onclick: () => {

@@ -147,9 +147,11 @@ def _utility_chart(run: RunFiles) -> Markup | None:
     for name, tone, kinds in (
       ("null edits", "grey", ("null",)),
       ("policy's edits", "orange", ("policy",)),
+      ("those that would enter, second look", "green", ("confirm",)),
     )
   ]
-  if not any(group.points for group in groups):
+  groups = [group for group in groups if group.points]
+  if not groups:
     return None
   return charts.histogram(groups, title="utility of edits", x_name="utility U")
 

@@ -50,11 +50,11 @@ class Recorder:
       outcome = update.rollout.edits.get(trajectory.episode_id)
       if name in evidence and outcome is not None:
         reviewed[name] = edit_row(outcome, trajectory, evidence[name])
-    others = {
-      name: {"kind": name.split(":")[0], **evidence_row(item)}
-      for name, item in evidence.items()
-      if name not in reviewed
-    }
+    others = {}
+    for name in [n for n in evidence if n not in reviewed]:
+      kind, _, first = name.partition(":")
+      known = {"edit": reviewed[first]["edit"]} if first in reviewed else {}
+      others[name] = {"kind": kind, **known, **evidence_row(evidence[name])}
     rows = [{"name": name, **row} for name, row in {**reviewed, **others}.items()]
     self._append("edits.jsonl", step, rows)
     self._append("commits.jsonl", step, map(commit_row, update.committed))
