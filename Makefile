@@ -73,9 +73,10 @@ $(VENV)/.parity: $(VENV)/.created
 	$(LOCK) $(PIP) torch==2.13.0
 	touch $@
 
-$(VENV)/.test: setup.py $(VENV)/.base | check-compiler $(PARITY_STAMP)
+# It holds all that .base installs: one resolution in place of two.
+$(VENV)/.test: setup.py pyproject.toml $(VENV)/.created | check-compiler $(PARITY_STAMP)
 	$(LOCK) $(PIP) -e '.[dev,tpu,alfworld,webshop,scienceworld,textworld-express]'
-	touch $@
+	touch $(VENV)/.base $@
 
 # Without its dependencies, which are gigabytes of model clients: extras cannot say that.
 $(VENV)/.bfcl: $(VENV)/.test
