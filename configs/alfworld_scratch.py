@@ -11,7 +11,8 @@ Two CPU cores, about 100 minutes: 45 for the cold start (12 of them to translate
 games, once), 40 for 30 updates, 8 for a split, three times in three arms. What came
 out: experiments/LEADERBOARD.md. The policy sees no list of admissible commands.
 Variants: `:debug`, `:grpo` (no skills), `:gigpo` (no skills, see `recipes/gigpo`),
-`:split=valid_seen`, `:seed=1`, `:updates=30`, `:confirm` (edits are probed twice).
+`:split=valid_seen`, `:seed=1`, `:updates=30`, `:strict` (edits are probed
+twice before they enter, those of general skills on all families).
 """
 
 import ml_collections
@@ -27,7 +28,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     debug=False,
     grpo=False,
     gigpo=False,
-    confirm=False,
+    strict=False,
     seed=0,
     updates=30,
     split="valid_seen",
@@ -118,12 +119,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.probes.num_probes = 4  # K
     c.probes.alpha = 0.3
     c.probes.nulls_per_update = 2
+    c.probes.every_family = variant.strict
     c.gate = ml_collections.ConfigDict()
     c.gate.mode = "commit"
     c.gate.level = 0.1  # rate at which a content-free edit may pass
     c.gate.max_commits = 1
     c.gate.audits_per_update = 1
-    c.gate.confirm = variant.confirm
+    c.gate.confirm = variant.strict
 
   c.rl = ml_collections.ConfigDict()
   c.rl.advantage = "dual" if skills else "grpo"

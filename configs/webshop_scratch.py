@@ -132,6 +132,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c.probes.num_probes = 4  # K
     c.probes.alpha = 0.3
     c.probes.nulls_per_update = 2
+    c.probes.every_family = False
     c.gate = ml_collections.ConfigDict()
     c.gate.mode = "commit"
     c.gate.level = 0.1  # rate at which a content-free edit may pass

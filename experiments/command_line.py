@@ -53,6 +53,7 @@ def run(main: Callable[[Sequence[str]], Any], *, default_config: str = "") -> No
     default_config: where the flag is not given. Not a default of the flag itself, which
       would be loaded, with all overrides, as soon as the flag is defined.
   """
+  checkpoint.code_commit()
   parser = functools.partial(parse, default_config=default_config)
   together = functools.partial(_with_hosts, main)
   app.run(functools.partial(_call, together), flags_parser=parser)

@@ -10,6 +10,7 @@ travels inside the same unit, so a damaged file is an error and never a slightly
 different run.
 """
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -290,15 +291,8 @@ def run_stamp() -> dict[str, Any]:
   """Code and versions a run was made with; goes into every checkpoint and report.
 
   Returns:
-    git_commit ('unknown' outside a git checkout; ends in '+changes' where tracked files
-    differ from it), versions by package, python, platform.
+    git_commit (see `code_commit`), versions by package, python, platform.
   """
-  root = os.path.dirname(os.path.abspath(__file__))
-  commit = git_answer(root, "rev-parse", "HEAD") or "unknown"
-  if commit != "unknown" and git_answer(
-    root, "status", "--porcelain", "--untracked-files=no"
-  ):
-    commit += "+changes"
   versions = {}
   for package in PACKAGES:
     try:
@@ -306,11 +300,30 @@ def run_stamp() -> dict[str, Any]:
     except importlib.metadata.PackageNotFoundError:
       versions[package] = "absent"
   return {
-    "git_commit": commit,
+    "git_commit": code_commit(),
     "versions": versions,
     "python": platform.python_version(),
     "platform": platform.platform(),
   }
+
+
+@functools.cache
+def code_commit() -> str:
+  """The commit of the code that this process runs.
+
+  Asked once: who checks out another commit during a run does not change what runs. So
+  commands ask as they start.
+
+  Returns:
+    'unknown' outside a git checkout; ends in '+changes' where tracked files differ from
+    the commit.
+  """
+  root = os.path.dirname(os.path.abspath(__file__))
+  commit = git_answer(root, "rev-parse", "HEAD")
+  if not commit:
+    return "unknown"
+  changed = git_answer(root, "status", "--porcelain", "--untracked-files=no")
+  return f"{commit}+changes" if changed else commit
 
 
 def git_answer(folder: str, *command: str) -> str:

@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import signal
@@ -247,7 +248,22 @@ def test_run_stamp_names_versions_and_survives_a_missing_git(monkeypatch):
   assert stamp["versions"]["jax"] == jax.__version__
   assert json.loads(json.dumps(stamp)) == stamp
   monkeypatch.setenv("PATH", "")
+  monkeypatch.setattr(
+    checkpoint_lib, "code_commit", checkpoint_lib.code_commit.__wrapped__
+  )
   assert checkpoint_lib.run_stamp()["git_commit"] == "unknown"
+
+
+def test_another_checkout_during_a_run_does_not_change_its_stamp(monkeypatch):
+  now = {"rev-parse": "abc", "status": ""}
+  monkeypatch.setattr(checkpoint_lib, "git_answer", lambda _, name, *rest: now[name])
+  commit = functools.cache(checkpoint_lib.code_commit.__wrapped__)
+  monkeypatch.setattr(checkpoint_lib, "code_commit", commit)
+  assert checkpoint_lib.run_stamp()["git_commit"] == "abc"
+  now |= {"rev-parse": "def", "status": " M setup.py"}
+  assert checkpoint_lib.run_stamp()["git_commit"] == "abc"
+  commit.cache_clear()
+  assert checkpoint_lib.run_stamp()["git_commit"] == "def+changes"
 
 
 @pytest.mark.slow  # writes 4 GB

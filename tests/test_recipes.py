@@ -27,7 +27,10 @@ SKILLRL = {
   "rl.edit_weight": None,
   "eval.arms": ("no_bank", "frozen"),
 }
-NO_PROBES = ("probes.num_probes", "probes.alpha", "probes.nulls_per_update")
+NO_PROBES = (
+  *("probes.num_probes", "probes.alpha"),
+  *("probes.nulls_per_update", "probes.every_family"),
+)
 NO_TEST = ("gate.level", "gate.confirm")
 NO_GATE = (*NO_TEST, "gate.mode", "gate.max_commits", "gate.audits_per_update")
 

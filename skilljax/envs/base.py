@@ -55,10 +55,13 @@ class TaskSource(Protocol):
   def goal(self, task: Task) -> str:
     """The goal sentence of a task, as its reset text states it."""
 
-  def probes(self, task: Task, num: int, seed: int) -> tuple[Task, ...]:
+  def probes(
+    self, task: Task, num: int, seed: int, *, every_family: bool = False
+  ) -> tuple[Task, ...]:
     """`num` train tasks of the same family and scope, never `task` itself.
 
-    A pure function of its arguments.
+    A pure function of its arguments. With `every_family` they are drawn from all
+    families of the scope, as often as these have train tasks.
     """
 
 

@@ -38,17 +38,19 @@ class OneScopeSource(abc.ABC):
       raise ValueError(f"scope={scope!r} must be {self.env_name!r}")
     return self.tasks(split)
 
-  def probes(self, task: Task, num: int, seed: int) -> tuple[Task, ...]:
+  def probes(
+    self, task: Task, num: int, seed: int, *, every_family: bool = False
+  ) -> tuple[Task, ...]:
     """`num` different train tasks of the task's family, never the task itself.
 
     Raises:
       ValueError: the train split has fewer such tasks.
     """
-    return sample_probes(task, self.tasks("train"), num, seed)
+    return sample_probes(task, self.tasks("train"), num, seed, every_family=every_family)
 
 
 def sample_probes(
-  task: Task, train: Sequence[Task], num: int, seed: int
+  task: Task, train: Sequence[Task], num: int, seed: int, *, every_family: bool = False
 ) -> tuple[Task, ...]:
   """A draw from the train tasks of a family.
 
@@ -57,14 +59,18 @@ def sample_probes(
     train: all train tasks.
     num: how many.
     seed: of the draw.
+    every_family: from all families in place of the task's.
   Raises:
     ValueError: the train split has fewer such tasks.
   """
   # By name: a task of another split may be the same one (BFCL's split 'all').
-  pool = [t for t in train if t.family == task.family and t.name != task.name]
+  pool = [
+    t for t in train if (every_family or t.family == task.family) and t.name != task.name
+  ]
   if not 0 <= num <= len(pool):
+    of = "all families" if every_family else f"family {task.family!r}"
     raise ValueError(
-      f"num={num} must be in [0, {len(pool)}], the train tasks of family "
-      f"{task.family!r} (config key probes.num_probes)"
+      f"num={num} must be in [0, {len(pool)}], the train tasks of {of} "
+      "(config key probes.num_probes)"
     )
   return tuple(random.Random(f"{task.env}/probes/{task.key}/{seed}").sample(pool, num))

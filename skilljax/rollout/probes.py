@@ -24,7 +24,7 @@ from skilljax.envs.base import TaskSource
 from skilljax.rl.utility import clipped_utility, utility
 from skilljax.rollout.plan import EpisodeNode, Plan, Purpose
 from skilljax.rollout.runner import Runner
-from skilljax.skills.bank import SkillBank
+from skilljax.skills.bank import GENERAL, SkillBank
 from skilljax.types import Task, Trajectory
 
 
@@ -39,6 +39,9 @@ class ProbeSettings:
     clip: max(0, U) in place of U, as the authors' code scores edits: a harmful edit then
       counts like a useless one, and a useless one like a slightly good one.
     nulls_per_update: content-free edits scored beside the policy's own.
+    every_family: an edit of a general skill is probed on tasks of all families, for all
+      of them see it. Else, as published, on the family of its task alone: what it does to
+      the others goes unseen.
     seed: of the choice of probe tasks.
   """
 
@@ -47,6 +50,7 @@ class ProbeSettings:
   alpha: float = 0.3
   clip: bool = False
   nulls_per_update: int = 4
+  every_family: bool = False
   seed: int = 0
 
   def __post_init__(self):
@@ -64,6 +68,15 @@ class Candidate:
   task: Task
   before: SkillBank
   after: SkillBank
+
+  @property
+  def is_general(self) -> bool:
+    """Whether a skill that only one of the banks holds is shown to every family."""
+    before, after = (
+      {(s.title, s.principle, s.when_to_apply) for s in b.skills if s.category == GENERAL}
+      for b in (self.before, self.after)
+    )
+    return before != after
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +160,7 @@ def score_candidates(
   Args:
     candidates: edits to score; nulls and audits are candidates like any other.
     runner: plays the probe plan.
-    source: names the probe tasks (train side, same family and scope).
+    source: names the probe tasks (train side, same scope; see `every_family`).
     settings: K, repeats, alpha.
     key: sampling-key prefix of the update. The bank is not part of any key, so the
       two runs of a pair draw the same random numbers.
@@ -157,7 +170,12 @@ def score_candidates(
   wanted: dict[_Run, SkillBank] = {}
   table: list[list[tuple[Task, _Run, _Run]]] = []
   for candidate in candidates:
-    tasks = source.probes(candidate.task, settings.num_probes, settings.seed)
+    tasks = source.probes(
+      candidate.task,
+      settings.num_probes,
+      settings.seed,
+      every_family=settings.every_family and candidate.is_general,
+    )
     rows = []
     for task in tasks:
       block_before = runner.shown_skills(task, candidate.before)[1]

@@ -113,6 +113,9 @@ def test_probes_are_other_train_games_of_the_family(source):
   assert look not in everyone and len(everyone) == 307
   with pytest.raises(ValueError, match=r"num=308 must be in \[0, 307\]"):
     source.probes(look, 308, seed=0)
+  mixed = source.probes(look, 308, seed=0, every_family=True)
+  assert {probe.family for probe in mixed} == set(source.families)
+  assert look not in mixed and len(set(mixed)) == 308
 
 
 def test_the_only_scope_streams_the_split(source):

@@ -24,7 +24,7 @@ from skilljax.rollout.probes import (
   score_candidates,
   stable_hash,
 )
-from skilljax.skills.bank import SkillBank, from_skills
+from skilljax.skills.bank import GENERAL, SkillBank, from_skills
 from skilljax.skills.edits import EditLimits
 from tests.rollout.worlds import SETTINGS, SOURCE, TEACHER, make_runner, train_tasks
 
@@ -180,6 +180,34 @@ def test_probes_are_other_train_tasks_of_family_and_scope():
     assert {(p.split, p.scope, p.family) for p in probes} == {
       ("train", task.scope, task.family)
     }
+
+
+def test_harm_to_other_families_is_seen_where_they_see_the_skill():
+  rows = {GENERAL: [], "heat": []}
+  for task in train_tasks(16, family="clean"):
+    wrong = with_rule(task, "heat", right=False).skills[0]
+    for category, candidates in rows.items():
+      after = from_skills([dataclasses.replace(wrong, category=category)])
+      candidates.append(Candidate(category, task, SkillBank(), after))
+
+  def pairs(category, every_family):
+    report = score(rows[category], num_probes=8, every_family=every_family)
+    for evidence in report.evidence:
+      assert evidence.candidate.task not in {pair.task for pair in evidence.pairs}
+    return [pair for evidence in report.evidence for pair in evidence.pairs]
+
+  def gain(pairs, family):
+    return np.mean(
+      [p.after_score - p.before_score for p in pairs if p.task.family == family]
+    )
+
+  published, mixed = pairs(GENERAL, False), pairs(GENERAL, True)
+  assert {pair.task.family for pair in published} == {"clean"}
+  assert abs(gain(published, "clean")) < 0.05  # a rule about heating, probed on cleaning
+  assert {pair.task.family for pair in mixed} == set(FAMILIES)
+  assert gain(mixed, "heat") < -0.15
+  # Where one family alone sees a skill, nothing changes.
+  assert pairs("heat", True) == pairs("heat", False)
 
 
 def test_held_out_tasks_are_never_probed():

@@ -133,9 +133,9 @@ def test_a_cut_keeps_the_promises(text, most):
   "piece", ["a", "<", "<a", "<|", "|>", "[INST]", "\u200b", "\ufdfa", "a\u0301", "`"]
 )
 def test_a_megabyte_is_cut_and_takes_no_time(piece):
-  start = time.perf_counter()
+  start = time.process_time()  # of this process alone: others may be busy
   cleaned = guard.clean_text(piece * (2**20 // len(piece)))
-  assert time.perf_counter() - start < 2.0  # s; 0.15 measured for the worst
+  assert time.process_time() - start < 2.0  # s; 0.15 measured for the worst
   assert len(cleaned.text) <= guard.MAX_RAW_CHARS
   assert "too_long" in {finding.kind for finding in cleaned.findings}
 

@@ -102,12 +102,15 @@ class AppworldSource(OneScopeSource):
         f"download data` again in {self._settings.root()}"
       ) from error
 
-  def probes(self, task: Task, num: int, seed: int) -> tuple[Task, ...]:
+  def probes(
+    self, task: Task, num: int, seed: int, *, every_family: bool = False
+  ) -> tuple[Task, ...]:
     """`num` different train tasks of other scenarios than the task's own.
 
     Raises:
       ValueError: the train split has fewer such tasks.
     """
+    del every_family  # there is one
     pool = [t for t in self.tasks("train") if t.cluster != task.cluster]
     if not 0 <= num <= len(pool):
       raise ValueError(

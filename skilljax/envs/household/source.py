@@ -143,7 +143,9 @@ class HouseholdSource:
       for position in range(self.settings.listed_tasks)
     )
 
-  def probes(self, task: Task, num: int, seed: int) -> tuple[Task, ...]:
+  def probes(
+    self, task: Task, num: int, seed: int, *, every_family: bool = False
+  ) -> tuple[Task, ...]:
     """Draws tasks of the same family and estate, never `task` itself.
 
     A pure function of its arguments and of the settings.
@@ -165,11 +167,12 @@ class HouseholdSource:
     others = [
       other
       for other in range(self.settings.tasks_per_estate)
-      if other != position and tasks.family_at(index, other) == family
+      if other != position and (every_family or tasks.family_at(index, other) == family)
     ]
     if not 0 <= num <= len(others):
+      of = "" if every_family else f"{family} "
       raise ValueError(
-        f"num={num} is outside of [0, {len(others)}], the other {family} tasks of an "
+        f"num={num} is outside of [0, {len(others)}], the other {of}tasks of an "
         "estate (config key env.tasks_per_estate)"
       )
     rng = random.Random(f"probes/{index}/{position}/{seed}")

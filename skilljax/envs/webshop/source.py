@@ -70,7 +70,9 @@ class WebshopSource(OneScopeSource):
     """The goal sentence, as in `Observation.goal`."""
     return self._goals()[goal_index(task)].instruction
 
-  def probes(self, task: Task, num: int, seed: int) -> tuple[Task, ...]:
+  def probes(
+    self, task: Task, num: int, seed: int, *, every_family: bool = False
+  ) -> tuple[Task, ...]:
     """`num` different train goals of the task's family, never the task itself.
 
     As many different products as possible, the task's own product last of all.
@@ -81,12 +83,14 @@ class WebshopSource(OneScopeSource):
     asin = goal_asin(task)
     by_product: dict[str, list[Task]] = {}
     for other in self.tasks("train"):
-      if other.family == task.family and other.name != task.name:
+      related = every_family or other.family == task.family
+      if related and other.name != task.name:
         by_product.setdefault(goal_asin(other), []).append(other)
     size = sum(map(len, by_product.values()))
     if not 0 <= num <= size:
+      of = "all families" if every_family else f"family {task.family!r}"
       raise ValueError(
-        f"num={num} must be in [0, {size}], the train goals of family {task.family!r} "
+        f"num={num} must be in [0, {size}], the train goals of {of} "
         "(config key probes.num_probes)"
       )
     rng = random.Random(f"webshop/probes/{task.key}/{seed}")

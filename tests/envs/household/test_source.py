@@ -70,6 +70,16 @@ def test_probes_outside_of_train_raise_unless_allowed():
   assert {probe.split for probe in probes} == {"test"}
 
 
+def test_probes_of_every_family_stay_in_the_estate():
+  task = SOURCE.task(0, 0)
+  mixed = SOURCE.probes(task, 40, 0, every_family=True)
+  assert task not in mixed and len(set(mixed)) == 40
+  assert {probe.family for probe in mixed} == set(SOURCE.families)
+  assert {probe.scope for probe in mixed} == {task.scope}
+  with pytest.raises(ValueError, match=r"num=60 .*\[0, 59\], the other tasks"):
+    SOURCE.probes(task, 60, 0, every_family=True)
+
+
 def test_too_many_probes_raise():
   with pytest.raises(ValueError, match=r"num=10 .*\[0, 9\]"):
     SOURCE.probes(SOURCE.task(0, 0), 10, 0)

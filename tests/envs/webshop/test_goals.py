@@ -93,5 +93,8 @@ def test_probes_are_train_goals_of_other_products(source, split):
     asins = [probe.name.split("-")[1] for probe in probes]
     assert len(set(asins)) == 8 and task.name.split("-")[1] not in asins
     assert {(p.split, p.family) for p in probes} == {("train", task.family)}
+  mixed = source.probes(source.tasks("test")[0], 60, seed=0, every_family=True)
+  assert {probe.split for probe in mixed} == {"train"} and len(set(mixed)) == 60
+  assert len({probe.family for probe in mixed}) > 1
   with pytest.raises(ValueError, match=r"num=99999 must be in \[0, .*probes.num_probes"):
     source.probes(source.tasks("train")[0], 99999, seed=0)
