@@ -51,10 +51,11 @@ class Recorder:
       if name in evidence and outcome is not None:
         reviewed[name] = edit_row(outcome, trajectory, evidence[name])
     others = {}
-    for name in [n for n in evidence if n not in reviewed]:
-      kind, _, first = name.partition(":")
-      known = {"edit": reviewed[first]["edit"]} if first in reviewed else {}
-      others[name] = {"kind": kind, **known, **evidence_row(evidence[name])}
+    for name, item in evidence.items():
+      if name not in reviewed:
+        kind, _, first = name.partition(":")
+        known = {"edit": reviewed[first]["edit"]} if first in reviewed else {}
+        others[name] = {"kind": kind, **known, **evidence_row(item)}
     rows = [{"name": name, **row} for name, row in {**reviewed, **others}.items()]
     self._append("edits.jsonl", step, rows)
     self._append("commits.jsonl", step, map(commit_row, update.committed))
