@@ -36,7 +36,10 @@ class Checkpointer:
   """Saves and restores (arrays, host) under `folder/<step>/`."""
 
   def __init__(self, folder: str | os.PathLike, *, keep: int | None = 2):
-    """Opens or creates the folder and removes what a killed save left there.
+    """Opens or creates the folder.
+
+    What a killed save left there is no step, and is removed in the background; the next
+    save waits for that.
 
     Args:
       folder: local path; one run per folder.

@@ -190,7 +190,7 @@ def test_a_kill_in_the_middle_of_a_save_leaves_the_previous_step(tmp_path, repo_
     saver = checkpoint.Checkpointer({str(tmp_path)!r}, keep=1)
     saver.save(1, {{"w": np.arange(4.0)}}, {{"step": 1}})
     saver.wait()
-    saver.save(2, {{"w": np.random.default_rng(0).normal(size=8_000_000)}}, {{"step": 2}})
+    saver.save(3, {{"w": np.random.default_rng(0).normal(size=8_000_000)}}, {{"step": 3}})
     while not any("tmp" in name for name in os.listdir({str(tmp_path)!r})):
       pass  # the writer is in the background and begins when it likes
     os.kill(os.getpid(), signal.SIGKILL)
@@ -207,11 +207,13 @@ def test_a_kill_in_the_middle_of_a_save_leaves_the_previous_step(tmp_path, repo_
   assert checkpointer.latest_step() == 1
   arrays, host = checkpointer.restore({"w": np.zeros(4)})
   assert host == {"step": 1} and arrays["w"].tolist() == [0.0, 1.0, 2.0, 3.0]
-  assert os.listdir(tmp_path) == ["1"], "what the kill left is cleaned up"
-  # The killed step can be saved again.
   checkpointer.save(2, {"w": np.ones(4)}, {"step": 2})
   checkpointer.wait()
-  assert checkpointer.latest_step() == 2
+  assert os.listdir(tmp_path) == ["2"], "no save begins beside what a kill left"
+  checkpointer.save(3, {"w": np.full(4, 2.0)}, {"step": 3})
+  checkpointer.wait()
+  arrays, host = checkpointer.restore({"w": np.zeros(4)})
+  assert host == {"step": 3} and arrays["w"].tolist() == [2.0] * 4
   checkpointer.close()
 
 
