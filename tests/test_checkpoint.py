@@ -1,6 +1,7 @@
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -203,6 +204,8 @@ def test_a_kill_in_the_middle_of_a_save_leaves_the_previous_step(tmp_path, repo_
   )
   assert done.returncode == -signal.SIGKILL
   assert [name for name in os.listdir(tmp_path) if "tmp" in name], "not in the middle"
+  opened = shutil.copytree(tmp_path, tmp_path.with_name("opened"))
+  _expect_only_step_1_after_opening(opened)
   checkpointer = checkpoint_lib.Checkpointer(tmp_path, keep=1)
   assert checkpointer.latest_step() == 1
   arrays, host = checkpointer.restore({"w": np.zeros(4)})
@@ -214,6 +217,15 @@ def test_a_kill_in_the_middle_of_a_save_leaves_the_previous_step(tmp_path, repo_
   checkpointer.wait()
   arrays, host = checkpointer.restore({"w": np.zeros(4)})
   assert host == {"step": 3} and arrays["w"].tolist() == [2.0] * 4
+  checkpointer.close()
+
+
+def _expect_only_step_1_after_opening(folder):
+  checkpointer = checkpoint_lib.Checkpointer(folder)
+  end = time.monotonic() + 30
+  while os.listdir(folder) != ["1"] and time.monotonic() < end:
+    time.sleep(0.01)
+  assert os.listdir(folder) == ["1"], "what the kill left is cleaned up without a save"
   checkpointer.close()
 
 
